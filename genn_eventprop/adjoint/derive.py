@@ -243,10 +243,12 @@ def _jacobian(v: sp.Matrix, p: tuple[sp.Symbol, ...]) -> sp.Matrix:
 def _tidy(e: sp.Expr) -> sp.Expr:
     """Simplified, unless sympy would take minutes: where it is long, or would have to find the common factors of
     denominators with several exponentials, as in alpha / (alpha + beta) of published rates. A symbol or number is
-    simple, and `simplify` would import sympy's units for it, a quarter of a second."""
+    simple, and `simplify` would import sympy's units for it, a quarter of a second. Logarithms stay as they are:
+    sympy would join a log(u) - a log(v) as log(u^a / v^a), which overflows."""
     if e.is_Symbol or e.is_Rational or e.count_ops() >= LONG or _divides_by_functions(e):
         return e
-    return sp.simplify(e)
+    logs = {term: sp.Dummy() for term in e.atoms(sp.log)}
+    return sp.simplify(e.xreplace(logs)).xreplace({dummy: term for term, dummy in logs.items()})
 
 
 def _divides_by_functions(e: sp.Expr) -> bool:

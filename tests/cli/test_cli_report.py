@@ -82,6 +82,9 @@ def test_lines_are_settings_and_cells_come_from_the_runs(runs, capsys):
     low, high = max(0.0, np.mean(values) - half), min(100.0, np.mean(values) + half)  # no accuracy lies outside
     within = f"({low:.2f} to {high:.2f})"
     assert rows[0][3] == f"{np.mean(values):.2f} +- {np.std(values, ddof=1):.2f} % {within}"
+    best = [100 * results(f"seeds/seed{k}")["test_accuracy"] for k in (1, 2)]  # of the epoch chosen by validation
+    assert all(results(f"seeds/seed{k}")["best_epoch"] for k in (1, 2))
+    assert rows[0][2].startswith(f"{np.mean(best):.2f} +- {np.std(best, ddof=1):.2f} %")
     a, b = (100 * results(f"folds/{name}-seed1")["final_test_accuracy"] for name in "ab")
     assert rows[1][1] == f"speaker_out: a {a:.1f}, b {b:.1f}; seed 1"
     assert rows[2][1] == "seeds 4, 5" and rows[2][5] == "1" and "reference_clock" in rows[2][8]

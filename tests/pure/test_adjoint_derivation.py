@@ -206,3 +206,26 @@ def test_scheme_is_exact_for_linear_dynamics_only():
         derive(NeuronModel("N", **arguments, **nonlinear, scheme="exact"))
     with pytest.raises(ModelError, match="unknown scheme 'rk5' .*did you mean 'rk4'"):
         NeuronModel("N", **arguments, **nonlinear, scheme="rk5")
+
+
+LOGARITHMIC = {"tau": 15.0, "v_rest": -70.0, "v_reset": -75.0, "t_0": -40.0, "a": 200.0, "tau_t": 100.0}
+
+
+def test_logarithms_are_not_joined_to_powers():
+    """log(u^a / v^a), as sympy joins them, overflows where a log(u) - a log(v) is small."""
+    model = NeuronModel(
+        name="Soft",
+        state={"V": "v_rest", "theta": "t_0"},
+        params={k: Param(v) for k, v in LOGARITHMIC.items()},
+        dynamics={
+            "V": "(v_rest - V) / tau",
+            "theta": "(t_0 + a * log(1 + exp((V - v_rest) / 5)) - theta) / tau_t",
+        },
+        threshold="V - theta",
+        reset={"V": "v_reset"},
+        input="V",
+    )
+    d = derive(model)
+    values = [*(p.value for p in model.params.values()), -40.0, -40.0]
+    at_V, at_reset = np.log1p(np.exp((np.array([-40.0, -75.0]) + 70) / 5))
+    assert sp.lambdify([*d.p, *d.x], d.events[0].a[1])(*values) == pytest.approx(200 * (at_V - at_reset) / 100)
