@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 import numpy as np
 
+from ..data.augment.steps import CompressTime, Crop, Dilate, FitTime, Shift, TrimSilence, Warp
+from ..data.events.events import Events
 from ..data.open import open_samples
 from ..deploy.trained import Outputs, TrainedModel, load
 from ..errors import UsageError
@@ -57,6 +59,21 @@ def predict(
         say(f"no samples in {', '.join(map(str, files))}")
 
 
+def _say_times(model: TrainedModel, names: Sequence[str], events: object) -> None:
+    """Says what times in another unit leave out; nothing where the preprocessing moves times."""
+    steps = model.described.preprocessing
+    moved = any(isinstance(step, CompressTime | Dilate | FitTime | Shift | TrimSilence | Warp) for step in steps)
+    if moved or not isinstance(events, Events) or not len(events.times):
+        return
+    name = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+    end = min((step.stop for step in steps if isinstance(step, Crop)), default=np.inf)  # without one it is an error
+    late, last = int(np.count_nonzero(events.times >= end)), float(events.times.max())
+    if late:
+        say(f"{name}: {late} of {len(events.times)} spikes come after the trial of {end:g} ms, and are left out")
+    elif last < 0.01 * model.plan.duration:
+        say(f"{name}: all spikes lie in the first {last:.3g} of {model.plan.duration:g} ms; are their times in ms?")
+
+
 @dataclass(frozen=True, eq=False)
 class Row:
     """One sample: name, label (None without one), and the numbers of its outputs (1, K)."""
@@ -68,6 +85,7 @@ class Row:
 
 def _rows(model: TrainedModel, files: Sequence[Path]) -> Iterator[Row]:
     for names, events in open_samples(files, model.n_channels):
+        _say_times(model, names, events)
         outputs = model.outputs(events)
         labels = [-1] * len(names) if events.labels is None else events.labels.tolist()
         for i, (name, label) in enumerate(zip(names, labels, strict=True)):

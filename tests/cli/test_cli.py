@@ -221,6 +221,7 @@ def test_help_lists_options_with_defaults(tiny, capsys, monkeypatch):
         (["train", "yin_yan"], 2, "unknown experiment 'yin_yan' (did you mean 'yin_yang'?"),
         (["train", "--quick", "yin_yang"], 2, "name the experiment before its options"),
         (["train", "absent.py"], 1, "there is no experiment file"),
+        (["train", "absent.npz"], 2, "absent.npz: no such file or folder"),
         (["train", "{tiny}", "--epoch", "3"], 2, "--epochs"),
         (["train", "{tiny}", "--epochs", "three"], 2, "--epochs"),
         (["train", "{tiny}", "--spike-times", "grid2"], 2, "grid2"),

@@ -14,6 +14,7 @@ import genn_eventprop
 from genn_eventprop import Dense, Events, Network, Normal, Trainer, losses
 from genn_eventprop.checksummed import verified
 from genn_eventprop.cli import main
+from genn_eventprop.data.augment.steps import Crop
 from genn_eventprop.data.open import open_samples
 from genn_eventprop.models.li import LI
 
@@ -178,6 +179,33 @@ def test_files_without_samples_are_said_to_have_none(here, capsys, csv):
     assert main(["predict", "run", "none.npz", "hum.wav", *csv]) == 0
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) == 2 and captured.err == ""
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [
+        (1000.0, "2 of 2 spikes come after the trial of 20 ms, and are left out"),
+        (2.0, "1 of 2 spikes come after the trial of 20 ms, and are left out"),
+        (1.0, ""),
+        (0.001, "all spikes lie in the first 0.015 of 20 ms; are their times in ms?"),
+    ],
+)
+def test_times_in_another_unit_are_named(tmp_path, monkeypatch, capsys, factor, said):
+    monkeypatch.chdir(tmp_path)
+    net = Network()
+    output = net.population(LI(), 2, name="output")
+    net.connect(net.input(3), output, Dense(Normal(0.1, 0.1)))
+    events = Events.from_samples([([5.0, 15.0], [0, 2])] * 2, 3, labels=[0, 1])
+    loss = losses.IntegratedVoltageCrossEntropy(output)
+    trainer = Trainer(net, loss, duration=20.0, dt=1.0, run_dir="run", engine="reference_clock", progress=False)
+    trainer.preprocessing = (Crop(0.0, 20.0),)
+    trainer.fit(events, epochs=1)
+    Events.from_samples([(np.array([5.0, 15.0]) * factor, [0, 2])], 3).save("sample.npz")
+    capsys.readouterr()
+    assert main(["predict", "run", "sample.npz", "--csv"]) == 0
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 2
+    assert captured.err == (f"sample.npz[0]: {said}\n" if said else "")
 
 
 def test_readouts_of_a_regression(tmp_path, monkeypatch, capsys):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-
-import sympy as sp
+from collections.abc import Mapping, Sequence
 
 from ...plan import ConnectionRecord
-from ...plan.series import DEGREE, MODES, varies
+from ...plan.series import DEGREE
 from ...program.events import DL_DT, OBSERVED
 from ...program.jump import x0_slope
 from ...program.nodes import Add, Buffer, Set, Statement, name
@@ -17,21 +15,19 @@ from ...program.readouts.base import NOW
 from ...program.readouts.spikes import COUNT
 from ...program.regularise import JUMP, TOTAL, Regularise
 from ...program.scope import Scope
-from ..cpp import padded
 from ..exact_statements import begin_back, comes_late, jump_back, pushed, reset
 from ..safe_text import in_comment
 from ..statements import constants, indent
-from .exact_readings import make_readings
+from .exact_readings import Neurons, Said, make_readings
 from .gathers import method
 
 ARRIVAL = {"s": "double", "connection": "int", "source": "int", "index": "int"}
 """What is stored of an arrival: its offset, the route or the source that it comes from, and the number of the spike."""
 CHUNK = 32  # arrivals whose numbers a block computes together, a thread each
 NEURON = "int32_t neuron"
-Said = Callable[[Scope, Iterable[Statement], Mapping[sp.Symbol, str]], str]
 
 
-class Population:
+class Population(Neurons):
     """One population of the trial.
 
     Tables follow from parameters: one for all neurons, whose numbers at an arrival the block then shares, or one each (S).
@@ -43,16 +39,8 @@ class Population:
     """
 
     def __init__(self, scope: Scope, readout: Readout | None, split: bool, said: Said) -> None:
+        super().__init__(scope, split, said)
         p = scope.p
-        self.scope, self.split, self._said = scope, split, said
-        self.p, self.i, self.plan, self.n = p, scope.index, scope.plan, len(p.derived.states)
-        self.name, self.N = scope.prefix.removesuffix("_"), p.size
-        self.struct = f"Population_{self.name}"
-        # padded as `native` has them: both engines take the same arrays from `plan/series.py`
-        self.S = padded(p.size) if varies(p) else 1
-        self.modes = MODES[: len(p.derived.modes)]
-        self.dynamic = [n for n in p.trainable if n in p.derived.dynamic_params]
-        self.into = [(k, c) for k, c in enumerate(self.plan.connections) if c.target == p.name]
         self.late = any(c.delays for _, c in self.into)
         self.feeds = [(k, c) for k, c in self.into if c.source != self.plan.input.name or self.split or c.learns_delays]
         self.regularise = Regularise(scope) if p.spiking else None
@@ -66,9 +54,6 @@ class Population:
     def width(self) -> int:
         """Numbers of an arrival that all neurons share; where neurons differ there are none, but an array needs a length."""
         return len(self.modes) * ((2 + len(self.dynamic)) * self.n + 2) if self.S == 1 else 1
-
-    def said(self, body: Iterable[Statement], places: Mapping[sp.Symbol, str]) -> str:
-        return self._said(self.scope, body, places)
 
     # arrays
 

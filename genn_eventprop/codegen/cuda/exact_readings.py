@@ -5,34 +5,56 @@ Readouts that look at spikes or ends alone need nothing of this: their statement
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
 
 import sympy as sp
 
 from ...plan import Plan, PopulationRecord
-from ...plan.series import DEGREE, NODES, gauss_table, varies
+from ...plan.series import DEGREE, MODES, NODES, gauss_table, varies
 from ...program.compare import at_one_time
-from ...program.nodes import Access, Buffer, name
+from ...program.nodes import Access, Buffer, Statement, name
 from ...program.outer.base import LOSS, PART, ROW
 from ...program.readouts.base import Readout
 from ...program.readouts.integral import Integral
 from ...program.readouts.maximum import Maximum
 from ...program.readouts.trace import Trace
 from ...program.readouts.voltage import Voltage
+from ...program.scope import Scope
+from ..cpp import padded
 from ..printer import DOUBLE, expression
 from ..statements import constants, indent
 from ..time_weights import weight_struct
 from .gathers import method
-
-if TYPE_CHECKING:
-    from .exact_population import Population
 
 GAUSS = Buffer("gauss", (NODES * (NODES + 1),), "double", "host")
 """Nodes and weights; see `plan.series.gauss_table`."""
 assert len(gauss_table()) == GAUSS.axes[0]
 SHARED = "shared"
 """Role of a buffer in shared memory that statements of `program` name."""
+Said = Callable[[Scope, Iterable[Statement], Mapping[sp.Symbol, str]], str]
+
+
+class Neurons:
+    """What readings know of their population; the rest of it is in `exact_population.py`.
+
+    Args:
+        split: the two passes are two kernels. said: statements as text, with elements where they are.
+    """
+
+    def __init__(self, scope: Scope, split: bool, said: Said) -> None:
+        p = scope.p
+        self.scope, self.split, self._said = scope, split, said
+        self.p, self.i, self.plan, self.n = p, scope.index, scope.plan, len(p.derived.states)
+        self.name, self.N = scope.prefix.removesuffix("_"), p.size
+        self.struct = f"Population_{self.name}"
+        # padded as `native` has them: both engines take the same arrays from `plan/series.py`
+        self.S = padded(p.size) if varies(p) else 1
+        self.modes = MODES[: len(p.derived.modes)]
+        self.dynamic = [n for n in p.trainable if n in p.derived.dynamic_params]
+        self.into = [(k, c) for k, c in enumerate(self.plan.connections) if c.target == p.name]
+
+    def said(self, body: Iterable[Statement], places: Mapping[sp.Symbol, str]) -> str:
+        return self._said(self.scope, body, places)
 
 
 class Reading:
@@ -41,7 +63,7 @@ class Reading:
     template = ""
     by_nodes = False  # whether it reads stretches of time
 
-    def __init__(self, population: Population, part: Readout) -> None:
+    def __init__(self, population: Neurons, part: Readout) -> None:
         self.population, self.part = population, part
         self.name = f"{population.name}{'_' * bool(part.which)}{part.which}"
 
@@ -86,12 +108,12 @@ class Reading:
         return f"{self.template}<{self.population.struct}, Read_{self.name}>"
 
 
-def make_readings(population: Population, parts: Iterable[Readout]) -> list[Reading]:
+def make_readings(population: Neurons, parts: Iterable[Readout]) -> list[Reading]:
     """Of the readouts of one population, in their order, those that are read between events."""
     return [_class_of(population, part)(population, part) for part in parts if part.between_events() is not None]
 
 
-def _class_of(population: Population, part: Readout) -> type[Reading]:
+def _class_of(population: Neurons, part: Readout) -> type[Reading]:
     if isinstance(part, Voltage):
         return VoltageLoss
     if isinstance(part, Integral):
