@@ -134,14 +134,18 @@ def potentials(model: NeuronModel) -> set[str]:
     parsed = [(parse(str(f), symbols, model.name), aim) for f, aim in exprs]
     slopes = numpy_function(list(symbols.values()), [[sp.diff(f, symbols[n]) for n in (*names, v)] for f, _ in parsed])
     rng, rows, aims = np.random.default_rng(0), list[np.ndarray](), list[float]()
-    for _ in range(3 * len(names)):  # as many equations as there are shares, and more
+    for i in range(6 * len(names)):  # as many equations as there are shares, and more
         at = {n: float(p.value) * rng.uniform(0.8, 1.2) for n, p in model.params.items()}
         known = {symbols[n]: x for n, x in at.items()}
         first = {s: float(parse(str(x), symbols, model.name).subs(known)) for s, x in model.state.items()}
         at |= {s: x + rng.uniform(-3, 3) for s, x in first.items()}
+        if i % 2:  # terms such as log(1 + exp((V - p) / d)) say nothing of p far below it
+            at[v] = at[names[i // 2 % len(names)]] + rng.uniform(-3, 3)
         for each, (_, aim) in zip(slopes(*(at[n] for n in symbols)), parsed):
             row = np.array(each, float)
             size = max(float(np.abs(row).max()), 1e-300)
+            if not np.isfinite(size):
+                continue
             rows.append(row[:-1] / size)
             aims.append((aim - row[-1]) / size)
     matrix, right = np.array(rows), np.array(aims)
