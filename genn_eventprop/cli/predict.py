@@ -11,12 +11,13 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from ..data.augment.steps import CompressTime, Crop, Dilate, FitTime, Shift, TrimSilence, Warp
+from ..data.augment.steps import Crop
 from ..data.events.events import Events
 from ..data.open import open_samples
 from ..deploy.trained import Outputs, TrainedModel, load
 from ..errors import UsageError
 from ..output import say
+from ..training.evaluator import preprocessed
 from .options import Run, operand
 
 Files = Annotated[tuple[Path, ...], *operand("FILES...")]
@@ -60,18 +61,19 @@ def predict(
 
 
 def _say_times(model: TrainedModel, names: Sequence[str], events: object) -> None:
-    """Says what times in another unit leave out; nothing where the preprocessing moves times."""
+    """Says what times in another unit leave out: what `Crop` takes, of a model that has it in its preprocessing."""
     steps = model.described.preprocessing
-    moved = any(isinstance(step, CompressTime | Dilate | FitTime | Shift | TrimSilence | Warp) for step in steps)
-    if moved or not isinstance(events, Events) or not len(events.times):
+    first, end = next(((i, step.stop) for i, step in enumerate(steps) if isinstance(step, Crop)), (0, np.inf))
+    if end == np.inf or not names or not isinstance(events, Events):
         return
+    before = preprocessed(steps[:first], events)
+    assert isinstance(before, Events)
+    times = before.times
     name = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
-    end = min((step.stop for step in steps if isinstance(step, Crop)), default=np.inf)  # without one it is an error
-    late, last = int(np.count_nonzero(events.times >= end)), float(events.times.max())
-    if late:
-        say(f"{name}: {late} of {len(events.times)} spikes come after the trial of {end:g} ms, and are left out")
-    elif last < 0.01 * model.plan.duration:
-        say(f"{name}: all spikes lie in the first {last:.3g} of {model.plan.duration:g} ms; are their times in ms?")
+    if late := int(np.count_nonzero(times >= end)):
+        say(f"{name}: {late} of {len(times)} spikes come after the trial of {end:g} ms, and are left out")
+    elif len(times) and times.max() < 0.01 * end:
+        say(f"{name}: all spikes lie in the first {times.max():.3g} of {end:g} ms; are their times in ms?")
 
 
 @dataclass(frozen=True, eq=False)

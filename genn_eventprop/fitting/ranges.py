@@ -141,7 +141,9 @@ def potentials(model: NeuronModel) -> set[str]:
         at |= {s: x + rng.uniform(-3, 3) for s, x in first.items()}
         if i % 2:  # terms such as log(1 + exp((V - p) / d)) say nothing of p far below it
             at[v] = at[names[i // 2 % len(names)]] + rng.uniform(-3, 3)
-        for each, (_, aim) in zip(slopes(*(at[n] for n in symbols)), parsed):
+        with np.errstate(all="ignore"):  # far from where the neuron is, exponentials may overflow
+            found = slopes(*(at[n] for n in symbols))
+        for each, (_, aim) in zip(found, parsed):
             row = np.array(each, float)
             size = max(float(np.abs(row).max()), 1e-300)
             if not np.isfinite(size):

@@ -18,7 +18,7 @@ from ..errors import EventPropError
 from ..toolchain.cache import cache_folder
 
 FILES = ("results.json", "config.json", "environment.json")
-VERSION = 3  # of the records; others are read anew
+VERSION = 4  # of the records; others are read anew
 Read = Callable[[Path], dict[str, Any]]
 
 

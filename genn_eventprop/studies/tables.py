@@ -119,10 +119,9 @@ def _record(path: Path) -> dict[str, Any]:
     if missing:
         raise SettingError(f"{path / 'results.json'} has no {', '.join(sorted(missing))}; is it the file of a run?")
     machine = f"{environment.get('cores')} cores, {environment.get('processor') or environment.get('machine')}"
-    names = (*NEEDED, "best_epoch", "best_validation_accuracy", "costs", "baselines", "diagnosis")
     return {
         "experiment": config["experiment"], "settings": config["settings"], "defaults": config.get("defaults", {}),
-        "machine": machine, "results": {name: results.get(name) for name in names},
+        "machine": machine, "results": results,
     }  # fmt: skip
 
 

@@ -153,6 +153,8 @@ def test_a_regression_learns_without_a_setting_in_the_units_of_its_targets(tmp_p
     assert "2 targets" in printed.err and "accuracy" not in printed.err + printed.out
     explained = json.loads(Path("run/results.json").read_text())["final_test_explained_variance"]
     assert explained > 0.8 and f"test explained variance, last epoch           {explained:.3f}" in printed.out
+    assert main(["report", "run"]) == 0
+    assert f"| explained variance {explained:.3f} |" in capsys.readouterr().out
     # predictions are in the units of the targets
     model, known = load("run"), ~np.isnan(data.targets)
     errors = np.where(known, model.predict(data) - data.targets, 0.0)

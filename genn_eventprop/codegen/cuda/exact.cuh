@@ -30,7 +30,7 @@ template <class Double, class Int> __device__ inline Arrivals<Double, Int> arriv
     return {s, connection, source, index};
 }
 
-// `C`, here and in `feed`, is what exact.py prints of a connection:
+// `C`, here and in `feed`, is what exact_population.py prints of a connection:
 //
 //     NUMBER, LATE             its number; whether synapses have delays of their own
 //     next, due, limit         spikes [next, due) arrive in the step, of the [next, limit) that have been sent
@@ -168,13 +168,18 @@ template <class T> __device__ inline Step step_of(const T *t, int64_t number) {
     return {number, start, number + 1 < t->exact_steps ? t->duration * (double)(number + 1) / (double)t->exact_steps : t->duration};
 }
 
-// `P` is what exact.py prints of a population, besides what neuron.h asks for:
+// `P` is what exact_population.py prints of a population, besides what neuron.h asks for:
 //
+//     NUMBER, POPULATIONS      its number, of how many
 //     N, SLOTS, WIDTH          its neurons, those of a thread, and numbers of an arrival that all neurons share
 //     spiking, observed, late  whether it spikes, at times that are given, and these come behind what may cause them
-//     MORE, TRAINABLE, SKIPS   whether anything arrives; learned parameters; whether some arrivals are those of other inputs
+//     MORE, SKIPS              whether anything arrives, and whether some of it is for other inputs
+//     TRAINABLE, WEIGHTS, FEEDS
+//                              learned parameters; whether weights are learned, and whether arrivals give back to what sent them
+//     WHOLE_LAYER              whether a regulariser counts the spikes of all neurons
 //     t, sample, together      the trial, and the length of an instant: what happens within it counts as simultaneous
-//     arrivals(), a_start      their list, and where each step begins in it
+//     arrivals(), a_start, most_arrivals
+//                              their list, where each step begins in it, and its length in a sample
 //     receptor(connection), weight(connection, source, neuron)
 //     end(c, neuron), set_end(c, neuron, value)
 //                              P and c of every mode at the end of a step, and the row of g
@@ -190,7 +195,7 @@ template <class T> __device__ inline Step step_of(const T *t, int64_t number) {
 //                              adds D of the end of a refractory period to its length; gradients of learned parameters
 //     of_weight(connection, source, neuron, by)
 //                              adds to the gradient of a weight
-// and arrays by their names. Number `k` of the events of a neuron is element at(k, neuron) of their lists, with the state before it.
+// and arrays by their names; fresh is shared, of_trace(step, k, neuron) the place of state k at the end of a step in `trace`. Number `k` of the events of a neuron is element at(k, neuron) of their lists, with the state before it.
 
 // A neuron on its way through a trial.
 template <class P> struct Way {

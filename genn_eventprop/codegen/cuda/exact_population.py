@@ -128,7 +128,13 @@ class Population(Neurons):
         more = "".join(self._connection(k, c) for k, c in self.into) + "".join(r.structs() for r in self.readings)
         fields = "".join(f"{r.type} r{i};\n" for i, r in enumerate(self.readings))
         calls = " ".join(f"f(r{i});" for i in range(len(self.readings)))
-        body = constants("bool", {"SOME": bool(self.readings), "BY_NODES": any(r.by_nodes for r in self.readings)})
+        body = constants(
+            "bool",
+            {
+                "SOME": bool(self.readings),
+                "BY_NODES": " || ".join(f"{r.type}::by_nodes" for r in self.readings) or False,
+            },
+        )
         body += f"{fields}template <class F> __device__ void each([[maybe_unused]] F f) {{ {calls} }}\n"
         readings = f"struct Readings_{self.name} {{\n{indent(body)}}};\n"
         return f"// {in_comment(self.p.name)}\n{self._of_neurons()}{more}{readings}"
@@ -340,7 +346,7 @@ class Population(Neurons):
         return "" if c.source == self.plan.input.name else f"p{self.plan.numbers[c.source]}"
 
     def _connection(self, k: int, c: ConnectionRecord) -> str:
-        """What exact.cuh asks of a connection."""
+        """What exact.cuh asks of a connection, as a struct."""
         source, delays, start = self.source(c), c.delays, f"t->c{k}_start"
         if source:
             sent, index, sender = f"t->{source}_sent_time[e]", f"t->{source}_sent_index[e]", f"index(e) % {c.pre}"

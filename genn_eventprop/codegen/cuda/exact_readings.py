@@ -58,10 +58,7 @@ class Neurons:
 
 
 class Reading:
-    """One readout of a population that is read between events, and what stands behind it in readings.cuh: `template`."""
-
-    template = ""
-    by_nodes = False  # whether it reads stretches of time
+    """One readout of a population that is read between events; in readings.cuh it has the same name."""
 
     def __init__(self, population: Neurons, part: Readout) -> None:
         self.population, self.part = population, part
@@ -105,7 +102,7 @@ class Reading:
 
     @property
     def type(self) -> str:
-        return f"{self.template}<{self.population.struct}, Read_{self.name}>"
+        return f"{type(self).__name__}<{self.population.struct}, Read_{self.name}>"
 
 
 def make_readings(population: Neurons, parts: Iterable[Readout]) -> list[Reading]:
@@ -128,8 +125,6 @@ def integral_by_series(plan: Plan, p: PopulationRecord, part: Integral) -> bool:
 
 
 class SeriesIntegral(Reading):
-    template = "SeriesIntegral"
-
     def buffers(self) -> list[Buffer]:
         p, n = self.population.name, self.population.n
         tables = Buffer(f"{p}_u", ("exact_points", 2 * (DEGREE + 1) * (n + 2)), "double", "host")
@@ -185,12 +180,10 @@ class Weighted(Reading):
 
 
 class NodeIntegral(Weighted):
-    template, by_nodes = "NodeIntegral", True
+    """It asks for no more than that."""
 
 
 class VoltageLoss(Weighted):
-    template = "VoltageLoss"
-
     @property
     def _labels(self) -> bool:
         return self.population.plan.loss.compares == "labels"
@@ -260,8 +253,6 @@ const double {PART} = since - (double){ROW};
 
 
 class Samples(Reading):
-    template, by_nodes = "Samples", True
-
     def buffers(self) -> list[Buffer]:
         return [Buffer("n_steps", (), "long", "host"), Buffer("n_points", (), "long", "host")]
 
@@ -271,7 +262,6 @@ class Samples(Reading):
 
 
 class MaximumInTime(Reading):
-    template, by_nodes = "MaximumInTime", True
     KEPT = dict.fromkeys(("offset", "turn", "y"), "double")
     KEPT |= dict.fromkeys(("step", "entry", "kink_step", "kink_entry"), "int")
 

@@ -1,10 +1,9 @@
-// What losses read of V between events in exact time, by a thread a neuron; see exact.cuh, which calls it.
+// What losses read of V between events in exact time, by a thread a neuron; walk.cuh calls it.
 //
 // R is what exact_readings.py prints of a reading: v, the state that is read; set(neuron, r) and dr(neuron); and what each of them lists. cell, way
 // and i are a neuron, how far it is, and its number among those of the thread; of an arrival, at(c) is number c of what it has for all neurons.
 
-template <class P_, class R> struct Reading {
-    using P = P_;
+template <class P, class R> struct Reading {
     static constexpr int n = P::n, v = R::v;
     static constexpr bool by_nodes = false;  // whether it reads stretches of time
     R of;
