@@ -15,7 +15,7 @@ from ..data.augment.steps import Crop
 from ..data.events.events import Events
 from ..data.open import open_samples
 from ..deploy.trained import Outputs, TrainedModel, load
-from ..errors import UsageError
+from ..errors import DataError, UsageError
 from ..output import say
 from ..training.evaluator import preprocessed
 from .options import Run, operand
@@ -69,11 +69,15 @@ def _say_times(model: TrainedModel, names: Sequence[str], events: object) -> Non
     before = preprocessed(steps[:first], events)
     assert isinstance(before, Events)
     times = before.times
-    name = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+    name = _those(names)
     if late := int(np.count_nonzero(times >= end)):
         say(f"{name}: {late} of {len(times)} spikes come after the trial of {end:g} ms, and are left out")
     elif len(times) and times.max() < 0.01 * end:
         say(f"{name}: all spikes lie in the first {times.max():.3g} of {end:g} ms; are their times in ms?")
+
+
+def _those(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +92,10 @@ class Row:
 def _rows(model: TrainedModel, files: Sequence[Path]) -> Iterator[Row]:
     for names, events in open_samples(files, model.n_channels):
         _say_times(model, names, events)
-        outputs = model.outputs(events)
+        try:
+            outputs = model.outputs(events)
+        except DataError as error:
+            raise DataError(f"{_those(names)}: {error}") from None
         labels = [-1] * len(names) if events.labels is None else events.labels.tolist()
         for i, (name, label) in enumerate(zip(names, labels, strict=True)):
             p = None if outputs.probabilities is None else outputs.probabilities[i]

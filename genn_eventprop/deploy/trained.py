@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..compile import create, make_plan
-from ..data import Events
-from ..data.inputs import DataSet
+from ..data.inputs import DataSet, Inputs
 from ..description import Described, build
 from ..engines import NAMES, Engine
 from ..engines.contract.half_rows import rounded_weights
@@ -184,7 +183,7 @@ class TrainedModel:
         """The `samples` as the network takes them, `together` at a time; None: all. `prepared` as for `predict`."""
         width = self.plan.input.size if prepared else self.n_channels
         data = as_data(samples, width)
-        if isinstance(data, Events) and not self.plan.currents and data.n_channels != width:
+        if width and not isinstance(data, Inputs) and data.n_channels != width:
             raise DataError(f"the data has {data.n_channels} channels, but this model was trained on {width}")
         together = len(data) or 1 if together is None or self._carries(data) else together
         for start in range(0, max(len(data), 1), together):

@@ -206,6 +206,10 @@ def test_times_in_another_unit_are_named(tmp_path, monkeypatch, capsys, factor, 
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) == 2
     assert captured.err == (f"sample.npz[0]: {said}\n" if said else "")
+    Events.from_samples([([5.0], [3])], 4).save("wide.npz")
+    assert main(["predict", "run", "wide.npz"]) == 1
+    said = "wide.npz[0]: the data has 4 channels, but this model was trained on 3"
+    assert capsys.readouterr().err.strip() == f"genn-eventprop: {said}"
 
 
 def test_readouts_of_a_regression(tmp_path, monkeypatch, capsys):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genn_eventprop.data import Events
-from genn_eventprop.data.open import open_events, open_samples
+from genn_eventprop.data.open import open_data, open_events, open_samples
 from genn_eventprop.data.readers.text import read_csv
 from genn_eventprop.errors import DataError
 from support.camera_files import FORMATS, some_events
@@ -122,6 +122,13 @@ def test_csv_files_of_a_camera(tmp_path):
     assert read_csv(path, size=(4, 3), unit="s").times[1] == 500_000
     pooled = read_csv(path, size=(4, 3), pool=2)  # 2 x 2 squares of each polarity
     assert pooled.n_channels == 8 and pooled.channels.tolist() == [4 + 2, 1]
+
+
+@pytest.mark.parametrize("line", ["sample,time,channel,label\n0,1.5,3,b", "a,b,class\n1,2,0"])
+def test_a_csv_file_is_one_sample(tmp_path, line):
+    (tmp_path / "x.csv").write_text(line + "\n")
+    with pytest.raises(DataError, match=r"x.csv: column (sample, label|class): a CSV file is one sample"):
+        open_data(tmp_path / "x.csv")
 
 
 @pytest.mark.parametrize(

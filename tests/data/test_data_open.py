@@ -154,7 +154,7 @@ def test_curves_that_are_wrong(tmp_path: Path, text: str, message: str) -> None:
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_npz_files_with_x_and_y(tmp_path: Path) -> None:
+def test_npz_files_with_x_and_y(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     x, y = np.arange(24, dtype=np.float32).reshape(6, 4), np.array(["b", "a", "b", "c", "a", "a"])
     np.savez(tmp_path / "a.npz", X=x, y=y)
     data, test, names = open_data(tmp_path / "a.npz")
@@ -164,7 +164,9 @@ def test_npz_files_with_x_and_y(tmp_path: Path) -> None:
     # as Keras saves images; a class may be in the test set alone
     images = np.arange(6 * 4, dtype=np.uint8).reshape(6, 2, 2)
     np.savez(tmp_path / "b.npz", x_train=images, y_train=[7, 9, 7, 9, 7, 9], x_test=images[:2], y_test=[7, 8])
+    assert capsys.readouterr().err == ""
     train, test, names = open_data(tmp_path / "b.npz")
+    assert "x_train (6, 2, 2) of uint8: read as images" in capsys.readouterr().err
     assert isinstance(train, Currents) and train.values.shape == (6, 1, 4) and names == ["7", "8", "9"]
     assert train.labels is not None and test is not None and test.labels is not None
     assert train.labels.tolist() == [0, 2] * 3 and test.labels.tolist() == [0, 1] and train.n_classes == 3

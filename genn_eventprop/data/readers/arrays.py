@@ -14,6 +14,7 @@ import numpy as np
 
 from ...arguments import explain
 from ...errors import DataError
+from ...output import say
 from ..currents.currents import Currents
 from ..events.storage import open_npz, read_arrays
 
@@ -95,6 +96,9 @@ def _currents(values: np.ndarray, answers: Any, n_classes: int | None, where: st
     annotations = {"name": where, kind: answers, "n_classes": n_classes}
     if values.ndim == 3 and values.dtype != np.uint8:
         return Currents(values, 1.0, **annotations)
+    if values.ndim > 2:
+        say(f"note: {where} {values.shape} of {values.dtype}: read as images, a constant channel for each pixel; "
+            "curves are (samples, steps, channels), of any type but uint8")  # fmt: skip
     return Currents.constant(values.reshape(len(values), math.prod(values.shape[1:])), DURATION, **annotations)
 
 

@@ -28,6 +28,8 @@ NAMES = {
     "x": "x", "y": "y", "p": "p", "on": "p", "pol": "p", "polarity": "p",
 }  # fmt: skip
 """Names of columns, in lower case; a time may have its unit behind it, as in time_us."""
+OF_SAMPLES = ("sample", "sample_id", "trial", "trial_id", "label", "labels", "class")
+"""Names of columns that say whose a line is: in a file of one sample they would be left out, or become a channel."""
 UNITS = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 """ms"""
 UNEVEN = 0.5
@@ -144,6 +146,10 @@ def _tables(path: Path, otherwise: str = "the file is truncated or damaged") -> 
             raise DataError(f"{path}: no events; it should have one line per event: time,channel")
         first, separator = _words(block[0])
         named = _are_names(first)
+        if of_samples := [word for word in first if word in OF_SAMPLES]:
+            raise DataError(f"{path}: column {', '.join(of_samples)}: a CSV file is one sample, without its label; "
+                            "write a file for each sample, into a folder for each class, or an npz file: "
+                            "numpy.savez('data.npz', X=values, y=labels)")  # fmt: skip
         yield first, named
         block = [] if named else block
         while block := block + lines.readlines(BLOCK):
