@@ -9,7 +9,6 @@ import sympy as sp
 
 from ..adjoint import Derived
 from ..modelling.expressions import symbol
-from ..plan import Plan
 from ..program.nodes import Let
 from ..program.step import DT, Locals, make_step
 from ..program.step import pick as pick_mode
@@ -42,26 +41,6 @@ def step_text(d: Derived, dialect: Dialect, learned: tuple[str, ...]) -> StepTex
         stages=_declare(step.stages, dialect), rates={n: _print(e, dialect) for n, e in step.rates.items()},
         adjoint=_assign([f"lambda_{s}" for s in d.states], back),
     )  # fmt: skip
-
-
-def uses_functions(plan: Plan) -> bool:
-    """Whether the text of a plan's neurons or loss may call a function: exp, a power, what a numeric step needs."""
-    every = [*plan.loss.expressions, *plan.loss.derivatives]
-    if plan.spike_birth:  # whose hazard has an exponential
-        return True
-    for p in plan.populations:
-        if p.derived.model.snippets or not p.exact:
-            return True
-        events = ((e.g, *e.h) for e in p.derived.events)
-        modes = (tuple(m.f) for m in p.derived.modes)
-        receptors = (tuple(e) for e in p.derived.receptors.values())
-        every += [e for group in (*events, *modes, *receptors, tuple(p.derived.x0)) for e in group]
-    return any(_calls(sp.sympify(e)) for e in every)
-
-
-def _calls(e: sp.Basic) -> bool:
-    powers = (p.exp for p in e.atoms(sp.Pow))
-    return bool(e.atoms(sp.Function)) or any(p not in (-1, 2) for p in powers)
 
 
 def _print(e: sp.Expr, dialect: Dialect) -> str:

@@ -17,7 +17,7 @@ import sympy as sp
 from genn_eventprop import Dense, Events, Network, NeuronModel, Param, losses
 from genn_eventprop.adjoint import derive
 from genn_eventprop.codegen import CPP, DIALECTS, GENN, cpp, derive_snippets
-from genn_eventprop.codegen.cpp import generate
+from genn_eventprop.codegen.cpp import functions_of, generate
 from genn_eventprop.codegen.cpp.context import read
 from genn_eventprop.codegen.optimiser import update_source
 from genn_eventprop.codegen.printer import assignments, expression
@@ -93,7 +93,7 @@ SHOW = """
 import sys
 sys.path.append(sys.argv[1])
 from support.pinned import golden_plan
-from genn_eventprop.codegen.cpp import generate
+from genn_eventprop.codegen.cpp import functions_of, generate
 sys.stdout.write(generate(golden_plan(), "float64").text)
 """
 
@@ -266,3 +266,8 @@ def test_snippets_do_what_the_formulas_say(model, dialect):
     assert run_code(f"out = {snippets.direction['input']}", values)["out"] == lam[1]
     assert set(snippets.jump_gradients) == ({"v_thresh", "v_reset"} if model is LIF else {"k"})
     assert set(snippets.parameter_rates) == ({"tau_mem", "tau_syn"} if model is LIF else {"tau"})
+
+
+def test_a_file_has_the_functions_that_it_calls() -> None:
+    assert "fn_exp(scalar x)" in functions_of(["w += 1;", "w += fn_exp(-t);"])
+    assert functions_of(["w = phi1(x);"]) and not functions_of(["w = exp(x);"])

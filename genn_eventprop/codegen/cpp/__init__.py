@@ -7,6 +7,8 @@ arguments. Sizes are compiled in, so that the state of a population can stay in 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ...errors import Refusal
@@ -17,7 +19,6 @@ from ...program.pieces import Crossing
 from ..equations import equations
 from ..layout import Layout
 from ..shared import shared
-from ..step_text import uses_functions
 from .context import Context, exists, padded, read, runs_in_halves
 from .declarations import args, keep_spikes, sizes
 from .exact import BIRTH_CONSTANTS, ExactProgram, bind, keep, models, passes, structs, work
@@ -56,6 +57,12 @@ def phi1_in_double() -> str:
     """phi1 and its derivatives for what a trial computes in double precision, whatever `scalar` is."""
     text = "namespace {\nnamespace in_double {\ntypedef double real;\n" + shared("phi1.h", "inline") + "}\n"
     return text + "using in_double::phi1, in_double::phi1_slope, in_double::phi1_bend;\n}  // namespace\n\n"
+
+
+def functions_of(text: Sequence[str]) -> str:
+    """The functions of functions.hpp, if some of these parts of a file call one; most networks need none."""
+    called = any(re.search(r"\b(fn_|phi1)", part) for part in text)
+    return phi1_in_double() + read("functions.hpp") if called else ""
 
 
 def crossings() -> str:
@@ -111,14 +118,13 @@ def generate_pieces(plan: Plan, dtype: str, halves: bool = False) -> tuple[Sourc
 
 
 def _source(ctx: Context, trial: _Trial) -> Source:
-    plan, said = ctx.plan, equations(ctx.plan, "//")
-    head = [said, f"typedef {ctx.real} scalar;\ntypedef scalar real;\n"]
+    head = [equations(ctx.plan, "//"), f"typedef {ctx.real} scalar;\ntypedef scalar real;\n"]
     head += [read("host.hpp"), read("runtime.hpp"), noise() if ctx.stochastic else ""]
     head += [half(), read("half_rows.hpp")] if ctx.halves else []
-    functions = phi1_in_double() + read("functions.hpp") if uses_functions(plan) else ""
     after = outer_loss(ctx, trial.compare, trial.others, trial.silent, trial.running)
-    parts = [*head, *trial.includes, functions, "namespace {\n", sizes(ctx), args(trial.arguments, trial.moved)]
-    parts += [outer(ctx), *trial.body, "}  // namespace\n", read("batch.hpp"), after, trial.keep, "}  // namespace\n"]
+    parts = ["namespace {\n", sizes(ctx), args(trial.arguments, trial.moved), outer(ctx), *trial.body]
+    parts += ["}  // namespace\n", read("batch.hpp"), after, trial.keep, "}  // namespace\n"]
+    parts = [*head, *trial.includes, functions_of(parts), *parts]
     text, order = "\n".join(part for part in parts if part), trial.arguments
     return Source(
         text, order.arrays, order.doubles, order.integers, ctx.gradients, ctx.gradient_size, ctx.split, ctx.halves

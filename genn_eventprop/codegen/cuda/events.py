@@ -16,7 +16,7 @@ from ...plan import Plan
 from ...plan.closed_form import closed_form
 from ...program.lower import DATA as OF_DATA_SET
 from ...program.nodes import Buffer
-from ..cpp import exact_trial, phi1_in_double
+from ..cpp import exact_trial, functions_of
 from ..cpp.context import Context, read
 from ..cpp.declarations import args, sizes
 from ..cpp.outer import outer, outer_loss
@@ -24,7 +24,6 @@ from ..equations import equations
 from ..layout import Layout
 from ..printer import C_REAL
 from ..statements import indent
-from ..step_text import uses_functions
 from .gathers import ERRORS, WARP, sum_kernel
 
 OF_CALL = ("half", "n_slices", "first_slice", "whole_batch", "whole_slices", "record", "input_gradients")
@@ -124,16 +123,15 @@ class Events(Layout):
     def text(self) -> str:
         files = resources.files(__package__)
         runtime, library = (files.joinpath(f"{n}.cuh").read_text() for n in ("runtime", "library"))
-        functions = phi1_in_double() + read("functions.hpp") if uses_functions(self.plan) else ""
         head = [
             ON_DEVICE, equations(self.plan, "//"), f"typedef {self._real} real;\n", runtime, "typedef real scalar;\n",
-            f"#define THREADS {self.threads}\n", library, read("memory.hpp"), *self._trial.includes, functions,
+            f"#define THREADS {self.threads}\n", library, read("memory.hpp"), *self._trial.includes,
         ]  # fmt: skip
         # `Trial` is what takes a trial through its events
         struct = self.struct("double").replace("} Trial;", "} Call;")
         declared = [sizes(self._ctx), args(self._trial.arguments), self._unpack()]
-        parts = [*head, struct, "namespace {\n", *declared, self._body]
-        text = "\n".join(part for part in [*parts, self._keep_spikes(), "}  // namespace\n"] if part)
+        parts = [struct, "namespace {\n", *declared, self._body, self._keep_spikes(), "}  // namespace\n"]
+        text = "\n".join(part for part in [*head, functions_of(parts), *parts] if part)
         text = ATTRIBUTE.sub("__noinline__", OF_HOST.sub("", text)).replace("std::", "library::")
         return "\n".join([text, *map(self._kernel, self.kernels), self.gathers[0]])
 
