@@ -91,8 +91,8 @@ class Row:
 
 def _rows(model: TrainedModel, files: Sequence[Path]) -> Iterator[Row]:
     for names, events in open_samples(files, model.n_channels):
-        _say_times(model, names, events)
         try:
+            _say_times(model, names, events)
             outputs = model.outputs(events)
         except DataError as error:
             raise DataError(f"{_those(names)}: {error}") from None

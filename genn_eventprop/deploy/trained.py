@@ -183,7 +183,8 @@ class TrainedModel:
         """The `samples` as the network takes them, `together` at a time; None: all. `prepared` as for `predict`."""
         width = self.plan.input.size if prepared else self.n_channels
         data = as_data(samples, width)
-        if width and not isinstance(data, Inputs) and data.n_channels != width:
+        both = self.plan.currents and self.plan.input.size
+        if width and not both and not isinstance(data, Inputs) and data.n_channels != width:
             raise DataError(f"the data has {data.n_channels} channels, but this model was trained on {width}")
         together = len(data) or 1 if together is None or self._carries(data) else together
         for start in range(0, max(len(data), 1), together):

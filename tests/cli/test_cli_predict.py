@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 import genn_eventprop
-from genn_eventprop import Dense, Events, Network, Normal, Trainer, losses
+from genn_eventprop import Currents, Dense, Events, Network, Normal, Trainer, losses
 from genn_eventprop.checksummed import verified
 from genn_eventprop.cli import main
 from genn_eventprop.data.augment.steps import Crop
 from genn_eventprop.data.open import open_samples
+from genn_eventprop.errors import DataError
 from genn_eventprop.models.li import LI
 
 wavfile = pytest.importorskip("scipy.io.wavfile")
@@ -313,3 +314,21 @@ def test_a_run_of_an_older_version_gets_its_model_by_resume(here, capsys):
     Path("tones.py").write_text(PAGE)
     assert main(["resume", "run", "--page", "tones.py"]) == 0
     assert table(["hum.wav"], capsys) == expected
+
+
+def test_a_network_of_spikes_and_currents_asks_for_both(tmp_path):
+    net = Network()
+    output = net.population(LI(), 2, name="output")
+    net.connect(net.input(3), output, Dense(0.1))
+    net.connect(net.current(2, name="stimulus"), output, Dense(0.1))
+    spikes = Events.from_samples([([5.0], [0])] * 2, 3, labels=[0, 1])
+    currents = Currents(np.ones((2, 20, 2)), 1.0)
+    loss = losses.IntegratedVoltageCrossEntropy(output)
+    run = tmp_path / "run"
+    trainer = Trainer(net, loss, duration=20.0, dt=1.0, run_dir=run, engine="reference_clock", progress=False)
+    trainer.fit({"input": spikes, "stimulus": currents}, epochs=1)
+    model = genn_eventprop.load(run)
+    assert model.predict({"input": spikes, "stimulus": currents}).shape == (2,)
+    for alone, kind in ((currents, "currents"), (spikes, "spikes")):
+        with pytest.raises(DataError, match=f"data are {kind} alone, but the network has the inputs input, stimulus"):
+            model.predict(alone)

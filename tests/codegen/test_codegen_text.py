@@ -17,7 +17,7 @@ import sympy as sp
 from genn_eventprop import Dense, Events, Network, NeuronModel, Param, losses
 from genn_eventprop.adjoint import derive
 from genn_eventprop.codegen import CPP, DIALECTS, GENN, cpp, derive_snippets
-from genn_eventprop.codegen.cpp import functions_of, generate
+from genn_eventprop.codegen.cpp import generate
 from genn_eventprop.codegen.cpp.context import read
 from genn_eventprop.codegen.optimiser import update_source
 from genn_eventprop.codegen.printer import assignments, expression
@@ -29,6 +29,8 @@ from genn_eventprop.models.lif import LIF
 from genn_eventprop.models.lif_conductance import LIFConductance
 from genn_eventprop.optimisers import Adam
 from genn_eventprop.plan import make_plan
+from genn_eventprop.program import nodes
+from genn_eventprop.program.readouts.spikes import FirstSpike
 from genn_eventprop.program.step import make_step
 from genn_eventprop.toolchain import Compiler, find_compiler, load
 from support.extras import needs
@@ -93,7 +95,7 @@ SHOW = """
 import sys
 sys.path.append(sys.argv[1])
 from support.pinned import golden_plan
-from genn_eventprop.codegen.cpp import functions_of, generate
+from genn_eventprop.codegen.cpp import generate
 sys.stdout.write(generate(golden_plan(), "float64").text)
 """
 
@@ -268,6 +270,16 @@ def test_snippets_do_what_the_formulas_say(model, dialect):
     assert set(snippets.parameter_rates) == ({"tau_mem", "tau_syn"} if model is LIF else {"tau"})
 
 
-def test_a_file_has_the_functions_that_it_calls() -> None:
-    assert "fn_exp(scalar x)" in functions_of(["w += 1;", "w += fn_exp(-t);"])
-    assert functions_of(["w = phi1(x);"]) and not functions_of(["w = exp(x);"])
+def test_a_readout_calls_functions_that_neurons_and_loss_do_not(monkeypatch):
+    def end(self):
+        return [nodes.Set(self.R, sp.exp(-self.ms(nodes.name("w", "first"))))]
+
+    net = plan_for("first").network
+    plan = make_plan(net, losses.Loss(net.populations[1], "first_spike", score="-r"), dt=1.0, duration=20.0)
+    engine = NativeEngine(plan, net.initial_parameters(0), dtype="float64")
+    data = engine.load(Events.from_samples([(np.arange(20.0) / 2, np.arange(20) % 5)], 5, labels=[0]))
+    first = engine.run(data, np.arange(1)).readout
+    assert np.isfinite(first).all()
+    monkeypatch.setattr(FirstSpike, "end", end)
+    changed = NativeEngine(plan, dict(engine.parameters), dtype="float64")
+    np.testing.assert_allclose(changed.run(data, np.arange(1)).readout, np.exp(-first), rtol=1e-12)
