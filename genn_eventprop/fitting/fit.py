@@ -229,7 +229,7 @@ def _fit(task: FitTask, begun: Stage | None, keep: Callable[[Stage], None]) -> F
         # if it is late, the code of another run would be compiled beyond the limit
         if problem.rates is None and residuals.spike_noise is not None and residuals.n_spikes and not clock.late:
             alone = LastStage(problem, minimum, stage.ends, options, clock).run(task.best)
-        remarks, stopped = [*rec.notes, *ranges.remarks], ""
+        remarks, stopped = [*rec.notes, *_gaps(rec), *ranges.remarks], ""
         if options.window is None and residuals.n_voltage and residuals.window != WINDOW:
             long = f"from {residuals.window[0]:g} ms before to {residuals.window[1]:g} ms after a spike"
             remarks.append(f"V does not count {long}: so long are the action potentials")
@@ -242,6 +242,14 @@ def _fit(task: FitTask, begun: Stage | None, keep: Callable[[Stage], None]) -> F
             where = f"at a coupling of {reached:g}/ms" if reached else "in the last stage"
             stopped = f"stopped {where} by the time limit of {options.time_limit:g} s: these are the best values so far"
         return replace(result, stopped=stopped, seconds=time.perf_counter() - clock.began)
+
+
+def _gaps(recording: Recording) -> list[str]:
+    """What to say where V was not measured."""
+    if recording.voltage is None:
+        return []
+    missing = int(recording.samples.sum()) - int(np.isfinite(recording.voltage).sum())
+    return [f"V is nan in {missing} of {recording.samples.sum()} samples, which do not count"] if missing else []
 
 
 def _stages(task: FitTask, problem: Problem, begun: Stage | None, keep: Callable[[Stage], None], clock: Clock) -> Stage:

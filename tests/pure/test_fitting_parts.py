@@ -52,6 +52,7 @@ def test_sweeps_of_one_recording_may_be_one_row():
         ({"spikes": [[1.0], [2.0]]}, "given for 2 sweeps, there are 1"),
         ({"spikes": [[3.0]]}, "at 3 ms, not within the sweep of 3 ms"),
         ({"spikes": [[2.0, 1.0]]}, "do not ascend"),
+        ({"current": np.zeros(2000), "spikes": [[0.12, 0.31, 0.7]]}, "0.29 ms apart; times are in ms: multiply those"),
         ({"rates": [1.0, 2.0]}, "for each of the 1 sweeps"),
         ({"rates": [-1.0]}, "at least 0"),
         ({"rates": [1.0], "spikes": [[1.0]]}, "leave rates out"),

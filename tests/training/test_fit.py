@@ -381,6 +381,13 @@ def test_a_fit_needs_no_settings(alif):
     assert np.allclose(result.values, [TRUE[n] for n in result.names], rtol=1e-3) and len(result.names) == 5
 
 
+def test_where_v_was_not_measured_is_said():
+    cell, v = step_cell(), step_cell().voltage.copy()
+    v[0, 3:8] = np.nan
+    result = fit(LIF, replace(cell, voltage=v), only=["tau_mem"], starts=1, steps=1, progress=False)
+    assert f"V is nan in 5 of {cell.current.size} samples, which do not count" in result.remarks
+
+
 @pytest.mark.ci
 def test_a_start_is_the_best_of_several():
     """A random start of this cell had its reset above the threshold, which no step left: a loss of 3e6."""
