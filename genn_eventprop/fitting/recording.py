@@ -182,8 +182,8 @@ class Recording:
         intervals = np.concatenate([np.diff(times) for times in checked])
         if begin and len(intervals) > 1 and np.median(intervals) < FASTEST:
             raise DataError(
-                f"{where}: all spikes are in the first thousandth of their sweeps, {np.median(intervals):.3g} ms apart; "
-                "times are in ms: multiply those in seconds by 1000"
+                f"{where}: all spikes are in the first thousandth of their sweeps, {np.median(intervals):.3g} ms "
+                "apart; times are in ms: multiply those in seconds by 1000"
             )
         return checked
 

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from importlib import resources
 
 from ...program.nodes import Buffer
 from ..safe_text import in_comment
 from ..statements import TYPES, indent
+
+
+def runtime(threads: int) -> str:
+    """What files for blocks of so many threads begin with."""
+    text = resources.files(__package__).joinpath("runtime.cuh").read_text()
+    return f"#define THREADS {threads}\n{text}"
 
 
 def each_neuron(size: int, threads: int, body: str, comment: str, after: str = "", declare: str = "") -> str:

@@ -15,65 +15,13 @@ from ...program.nodes import NEURON, Access, Block, Buffer, Code, Kernel, Range
 from ...program.operations import EVALUATED
 from ...program.trial import Birth, Deliver, Feedback, FeedInput
 from ..layout import Layout
+from ..safe_text import in_comment
 from ..statements import Spelling, Writer, indent
 from .gathers import FLIGHT, WARP
 from .synapses import Synapses
 
 NEW = chr(10)
 Terms = tuple[tuple[int, str, Buffer], ...]
-
-
-class _Rows:
-    """The loop over the spikes of a list or a window: their rows of weights are added to the sums of their targets.
-
-    Args:
-        users: connections from these spikes. count: how many spikes, and source: of spike ``at``, as text.
-    """
-
-    def __init__(self, ops: ConnectionOps, users: Sequence[Deliver], count: str, source: str) -> None:
-        self._ops, self._users, self._count, self._source = ops, users, count, source
-        self._targets = [ops.plan.numbers[ops.plan.connections[o.connection].target] for o in users]
-        self._slots = [ops._slots(t) for t in self._targets]
-        # rows together: FLIGHT numbers of a thread, which has one of each row for every neuron of its own
-        self._flight = max(FLIGHT // max(self._slots), 1)
-
-    @property
-    def wide(self) -> bool:
-        """Whether one row takes the registers of all that are to be in flight, so that no second one fits beside it."""
-        return max(self._slots) >= FLIGHT
-
-    @property
-    def registers(self) -> str:
-        """Of the rows that are on their way."""
-        return "".join(f"real c{o.connection}_rows[{self._flight * n}];\n" for o, n in zip(self._users, self._slots))
-
-    def ask(self, start: str) -> str:
-        """Loads the rows of spikes `start` ... without waiting for them."""
-        at = "j" if start == "0" else f"{start} + j"
-        text = f"const int at = {at};\nconst int32_t source = {self._source};\n"
-        for o, target, slots in zip(self._users, self._targets, self._slots):
-            c, i = self._ops.plan.connections[o.connection], o.connection
-            there = f"at < {self._count}" + (f" && source >= 0 && source < {c.pre}" if c.channels else "")
-            weight = self._ops.loops.stored_weight(i, f"(int64_t)source * {c.post} + neuron")
-            load = f"c{i}_rows[j * {slots} + i] = {there} ? {weight} : (real)0;\n"
-            text += self._ops._over(target, load, f"{c.source} -> {c.target}")
-        return f"#pragma unroll\nfor (int j = 0; j < {self._flight}; ++j) {{\n{indent(text)}}}\n"
-
-    def add(self) -> str:
-        """Every thread adds what it has asked for to its neurons."""
-        text = ""
-        for o, target, slots in zip(self._users, self._targets, self._slots):
-            add = f"const real w = c{o.connection}_rows[j * {slots} + i];\n"
-            for part, b in o.sums:
-                add += f"{self._ops._element(Access(b, (NEURON,)), str)} += part_{part}(w);\n"
-            c = self._ops.plan.connections[o.connection]
-            text += self._ops._over(target, add, f"{c.source} -> {c.target}")
-        return f"#pragma unroll\nfor (int j = 0; j < {self._flight}; ++j) {{\n{indent(text)}}}\n"
-
-    def loop(self, start: str = "") -> str:
-        """Those from `start` on; without it those behind the first ones."""
-        body = indent(self.ask("k") + self.add())
-        return f"for (int k = {start or self._flight}; k < {self._count}; k += {self._flight}) {{\n{body}}}\n"
 
 
 class ConnectionOps(Layout):
@@ -84,9 +32,6 @@ class ConnectionOps(Layout):
     Through a table a thread writes to neurons of other threads: there is a barrier between spikes. Spikes of one pixel
     have the same windows, in which a target always has the same thread: no barrier between these.
     Backwards a warp takes a spike and its lanes the targets, since one number of the spike is asked for.
-
-    A step is a chain of loads that wait for memory, some 300 cycles each. So rows are loaded `FLIGHT` at a time, with
-    zeros for those that are missing: a branch around a load would make the next one wait.
     """
 
     loops: Synapses
@@ -154,10 +99,10 @@ class ConnectionOps(Layout):
 
     def deliver(self, operations: Sequence[Deliver]) -> str:
         """Arrivals of a step. The first rows of the input are asked for before the lists of spikes are made, and used when
-        those of the first list are on their way as well, unless these are wide; connections with the same list share one
-        loop."""
+        those of the first list are on their way as well, unless one row of these takes the registers of all that are to be
+        in flight; connections with the same list share one loop."""
         inputs = [o for o in operations if self._plain(o.connection) and self._from_input(o.connection)]
-        lists, rows = dict[str, str](), dict[str, list[Deliver]]()
+        lists, users = dict[str, str](), dict[str, list[Deliver]]()
         for o in operations:
             i = o.connection
             if self._from_input(i):
@@ -167,21 +112,57 @@ class ConnectionOps(Layout):
                 there = f"v < {self._words(self._source(i))}" + (f" && step > t->c{i}_delay" if self._late(i) else "")
                 lists[name] = self._list(name, self._source(i), f"{there} ? {bits} : 0u", len(lists))
             if self._plain(i):
-                rows.setdefault(name, []).append(o)
-        loops = [
-            _Rows(self, users, f"{name}_count", f"at < {name}_count ? {name}_list[at] : 0")
-            for name, users in rows.items()
-        ]
-        of_input = [_Rows(self, [o], f"input{o.connection}.count", self._channel(o.connection)) for o in inputs]
-        text = "".join(self._find(o.connection) + r.registers + r.ask("0") for o, r in zip(inputs, of_input))
+                users.setdefault(name, []).append(o)
+        text, wide = "", dict[str, bool]()
+        for o in inputs:
+            input_ = f"input{o.connection}"
+            text += (
+                f"{input_}.find({self._sent(o.connection)});\n{self._rows([o])}ask_first({input_}, {_names([o])});\n"
+            )
         text += "".join(lists.values()) + ("__syncthreads();\n" if lists else "")
         text += "".join(f"const int {name}_count = *{name}_sent;\n" for name in lists)
-        ahead = loops[:1] if loops and not loops[0].wide else []
-        text += "".join(r.registers for r in loops) + "".join(r.ask("0") for r in ahead)
-        for o, r in zip(inputs, of_input):
-            text += f"{r.add()}{r.loop()}{self._windows_after(o.connection, r.loop('0'))}"
-        text += "".join(r.add() + r.loop() for r in ahead) + "".join(r.loop("0") for r in loops[len(ahead) :])
+        for name, those in users.items():
+            wide[name] = max(self._slots_of(o) for o in those) >= FLIGHT
+            text += self._rows(those)
+            text += (
+                f"const auto of_{name} = [&](int k) -> int32_t {{ return k < {name}_count ? {name}_list[k] : 0; }};\n"
+            )
+        calls = {name: f"{name}_count, of_{name}, {_names(those)}" for name, those in users.items()}
+        ahead = [name for name in [*users][:1] if not wide[name]]
+        text += "".join(f"ask(0, {calls[name]});\n" for name in ahead)
+        for o in inputs:
+            i = o.connection
+            text += f"add_arrivals(input{i}, t, to, {self._sent(i)}, {_names([o])});\n"
+        for name, call in calls.items():
+            first = 0
+            if name in ahead:
+                text, first = f"{text}add({_names(users[name])});\n", self._together(users[name])
+            text += f"add_from({first}, {call});\n"
         return text + "".join(self._through_synapses(o) for o in operations if not self._plain(o.connection))
+
+    def _slots_of(self, o: Deliver) -> int:
+        return self._slots(self.plan.numbers[self.plan.connections[o.connection].target])
+
+    def _together(self, operations: Sequence[Deliver]) -> int:
+        """How many rows connections ask for at once: `FLIGHT` numbers of a thread, which has one of each row for every neuron
+        of its own."""
+        return max(FLIGHT // max(map(self._slots_of, operations)), 1)
+
+    def _rows(self, operations: Sequence[Deliver]) -> str:
+        """Declares the rows of connections with the same spikes, see `Rows` in grid.cuh."""
+        text, together = "", self._together(operations)
+        for o in operations:
+            i, c = o.connection, self.plan.connections[o.connection]
+            first, pre = (c.channels[0], c.pre) if c.channels else (0, 0)
+            weight = self.loops.stored_weight(i, f"source * {c.post} + neuron")
+            sums = ((part, self._element(Access(b, (NEURON,)), str)) for part, b in o.sums)
+            add = " ".join(f"{element} += part_{part}(w);" for part, element in sums)
+            text += f"""\
+auto c{i}_rows = rows<{c.post}, {together}, {first}, {pre}>(  // {in_comment(f"{c.source} -> {c.target}")}
+    [&](int64_t source, int32_t neuron) -> real {{ return {weight}; }},
+    [&]([[maybe_unused]] int32_t neuron, [[maybe_unused]] int i, real w) {{ {add} }});
+"""
+        return text
 
     def _through_synapses(self, o: Deliver) -> str:
         """Arrivals through a table, through windows or with individual delays, spike by spike."""
@@ -195,10 +176,10 @@ class ConnectionOps(Layout):
             pixel, before, after = f"source / {c.windows.source[2]}", f"{barrier}int32_t seen{i} = -1;\n", barrier
             rows = f"if (seen{i} >= 0 && seen{i} != {pixel}) __syncthreads();\nseen{i} = {pixel};\n{rows}"
         if self._from_input(i):
-            skip = f"if (source < 0 || source >= {c.pre}) continue;\n" if c.channels else ""
-            body = f"const int64_t source = {self._channel(i)};\n{skip}{rows}"
-            loop = f"for (int at = 0; at < input{i}.count; ++at) {{\n{indent(body)}}}\n"
-            text = f"{self._find(i)}{loop}{self._windows_after(i, loop)}"
+            first = f" - {c.channels[0]}" if c.channels else ""
+            skip = f"if (source < 0 || source >= {c.pre}) return;\n" if c.channels else ""
+            body = f"const int64_t source = channel{first};\n{skip}{rows}"
+            text = f"each_arrival(input{i}, t, to, {self._sent(i)}, [&](int32_t channel) {{\n{indent(body)}}});\n"
         else:
             name = self._list_of(i)
             body = f"const int64_t source = {name}_list[k];\n{rows}"
@@ -218,18 +199,9 @@ class ConnectionOps(Layout):
         windows = "".join(f"InputWindow {window};\n{window}.begin(t, from, to);\n" for window in inputs)
         return f"{windows}int64_t step = {self.first};\n"
 
-    def _find(self, i: int) -> str:
-        """Finds the spikes of the window that arrive now."""
-        return f"input{i}.find(step - t->c{i}_delay);\n"
-
-    def _windows_after(self, i: int, loop: str) -> str:
-        """A loop over the spikes of a window for those after it, as long as they have some that arrive now."""
-        return f"while (input{i}.goes_on()) {{\n{indent(f'input{i}.advance(t, to);{NEW}{self._find(i)}{loop}')}}}\n"
-
-    def _channel(self, i: int) -> str:
-        """The source of a spike of the window."""
-        channels = self.plan.connections[i].channels
-        return f"input{i}.source(at)" + (f" - {channels[0]}" if channels else "")
+    def _sent(self, i: int) -> str:
+        """The step at which input spikes were sent that arrive now."""
+        return f"step - t->c{i}_delay"
 
     def _row(self, b: Buffer, step: str, n: str = "n") -> str:
         """Element n of the row of a step."""
@@ -331,3 +303,8 @@ class ConnectionOps(Layout):
         body = f"const int64_t source = t->channels[e], now = t->steps[e];\n{self._dots(o.terms)}"
         body += f"if (lane == 0) t->{o.into.name}[t->input_start[sample] + e - from] = total;\n"
         return f"for (int64_t e = from + warp; e < to; e += {self.threads // WARP}) {{\n{indent(body)}}}\n"
+
+
+def _names(operations: Sequence[Deliver]) -> str:
+    """Of the rows of connections."""
+    return ", ".join(f"c{o.connection}_rows" for o in operations)

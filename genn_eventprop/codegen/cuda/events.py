@@ -24,6 +24,7 @@ from ..equations import equations
 from ..layout import Layout
 from ..printer import C_REAL
 from ..statements import indent
+from .blocks import runtime
 from .gathers import ERRORS, WARP, sum_kernel
 
 OF_CALL = ("half", "n_slices", "first_slice", "whole_batch", "whole_slices", "record", "input_gradients")
@@ -121,11 +122,10 @@ class Events(Layout):
     # text
 
     def text(self) -> str:
-        files = resources.files(__package__)
-        runtime, library = (files.joinpath(f"{n}.cuh").read_text() for n in ("runtime", "library"))
+        library = resources.files(__package__).joinpath("library.cuh").read_text()
         head = [
-            ON_DEVICE, equations(self.plan, "//"), f"typedef {self._real} real;\n", runtime, "typedef real scalar;\n",
-            f"#define THREADS {self.threads}\n", library, read("memory.hpp"), *self._trial.includes,
+            ON_DEVICE, equations(self.plan, "//"), f"typedef {self._real} real;\n", runtime(self.threads),
+            "typedef real scalar;\n", library, read("memory.hpp"), *self._trial.includes,
         ]  # fmt: skip
         # `Trial` is what takes a trial through its events
         struct = self.struct("double").replace("} Trial;", "} Call;")

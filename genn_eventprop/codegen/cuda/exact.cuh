@@ -134,15 +134,6 @@ __device__ inline int64_t put_in_order_late(const List &list, int64_t place, con
     return count;
 }
 
-// Calls f(neuron, number) for the neurons of a thread, of N; unrolled, since arrays of a thread are registers only where every index is
-// known to the compiler.
-template <int N, class F> __device__ inline void each_neuron(F f) {
-    constexpr int slots = (N + THREADS - 1) / THREADS;
-#pragma unroll
-    for (int i = 0; i < slots; ++i)
-        if (const int32_t neuron = threadIdx.x + i * THREADS; N % THREADS == 0 || i < slots - 1 || neuron < N) f(neuron, i);
-}
-
 // The synapse of a route at a neuron, whose targets are in order; -1 if there is none.
 template <class First, class Target>
 __device__ inline int32_t synapse_at(const First &first, const Target &target, int32_t route, int32_t neuron) {

@@ -45,7 +45,7 @@ from ..equations import equations
 from ..layout import RANGE, Layout
 from ..shared import shared
 from ..statements import Spelling, Writer, indent
-from .blocks import declare_shared, shared_bytes
+from .blocks import declare_shared, runtime, shared_bytes
 from .exact_population import CHUNK, Population
 from .exact_readings import SHARED, VoltageLoss
 from .gathers import ERRORS, sum_kernel
@@ -218,8 +218,7 @@ class ExactKernels(Layout):
 
     def functions(self) -> str:
         """What kernels call."""
-        library = [f"#define THREADS {self.threads}\n"]
-        library += [shared(name, "__device__ inline") for name in ("neuron.h", "maximum.h", "weights.h")]
+        library = [shared(name, "__device__ inline") for name in ("neuron.h", "maximum.h", "weights.h")]
         files = ("exact.cuh", "readings.cuh", "walk.cuh")
         library += [resources.files(__package__).joinpath(name).read_text() for name in files]
         return "".join([*library, self._structs])
@@ -266,8 +265,7 @@ class ExactKernels(Layout):
         return sum_kernel(self.parameter, f"const Trial *const t = &t_;\n{again}", sums)
 
 
-def head(plan: Plan, real: str) -> list[str]:
+def head(plan: Plan, real: str, threads: int) -> list[str]:
     """What stands before the struct."""
-    runtime = resources.files(__package__).joinpath("runtime.cuh").read_text()
     files = (shared(name, "__device__ inline") for name in ("phi1.h", "functions.h", "crossings.h"))
-    return [equations(plan, "//"), f"typedef {real} real;\n", runtime, SETTINGS, *files]
+    return [equations(plan, "//"), f"typedef {real} real;\n", runtime(threads), SETTINGS, *files]

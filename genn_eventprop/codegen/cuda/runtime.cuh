@@ -1,4 +1,5 @@
-// What every generated file needs; `real` is float or double. Compiled by NVRTC: no headers of the host.
+// What every generated file needs; `real` is float or double, a block of a trial has THREADS threads. Compiled by NVRTC: no headers of
+// the host.
 typedef int int32_t;
 typedef unsigned int uint32_t;
 typedef unsigned short uint16_t;
@@ -34,6 +35,15 @@ __device__ inline int sample_of(int last, int k) {
     for (int half = 16; half > 0; half /= 2)
         if (__shfl_sync(EVERY, last, whose + half - 1) <= k) whose += half;
     return whose;
+}
+
+// Calls f(neuron, number) for the neurons of a thread, of N; unrolled, since arrays of a thread are registers only where every index is
+// known to the compiler.
+template <int N, class F> __device__ inline void each_neuron(F f) {
+    constexpr int slots = (N + THREADS - 1) / THREADS;
+#pragma unroll
+    for (int i = 0; i < slots; ++i)
+        if (const int32_t neuron = threadIdx.x + i * THREADS; N % THREADS == 0 || i < slots - 1 || neuron < N) f(neuron, i);
 }
 
 // Notes in the struct `Trial` that number `place` of its gradients is not finite.

@@ -38,7 +38,7 @@ from ..safe_text import in_comment
 from ..shared import shared
 from ..statements import TYPES, Spelling, Writer, indent
 from ..target import Target, compared, finished, gathered, step_backwards, step_forwards, write
-from .blocks import count, declare_shared, each_neuron, shared_bytes
+from .blocks import count, declare_shared, each_neuron, runtime, shared_bytes
 from .connections import ConnectionOps
 from .events import Events
 from .exact import ExactKernels
@@ -110,14 +110,14 @@ def source(text: Kernels, dtype: str, halves: bool) -> Source:
     """The file of some kernels."""
     plan, real = text.plan, C_REAL[dtype]
     files = resources.files(__package__)
-    cuda, grid, gathers = (files.joinpath(f"{name}.cuh").read_text() for name in ("runtime", "grid", "gathers"))
-    runtime = [
-        cuda,
+    grid, gathers = (files.joinpath(f"{name}.cuh").read_text() for name in ("grid", "gathers"))
+    library = [
+        runtime(text.threads),
         f"#define FLIGHT {FLIGHT}\n",
         grid,
         *(shared(name, INLINE) for name in ("phi1.h", "functions.h", "stochastic.h")),
     ]
-    runtime += ["typedef uint16_t Half;\n", shared("half.h", INLINE)] if halves else []
+    library += ["typedef uint16_t Half;\n", shared("half.h", INLINE)] if halves else []
     trials = text.trials()
     text.gathers.sum_neurons()
     kernels = [
@@ -128,7 +128,7 @@ def source(text: Kernels, dtype: str, halves: bool) -> Source:
         *text.gathers.kernels(text.parameter, text.struct_pointer),
     ]
     losses = text.loops.spikes(INLINE) + text.loops.arrivals(INLINE)
-    head = [equations(plan, "//"), f"typedef {real} real;\n", *runtime, text.struct("double"), losses]
+    head = [equations(plan, "//"), f"typedef {real} real;\n", *library, text.struct("double"), losses]
     return Source(
         "\n".join(head + kernels), text.trial, text.arrays, text.numbers, text.doubles, text.integers, text.by_value,
         tuple(trials), text.threads, text.shared_bytes, tuple(text.gathers.launches),
@@ -139,7 +139,7 @@ def _exact(plan: Plan, dtype: str, split: bool) -> Source:
     """The same with exact spike times, see `exact.py`."""
     text = ExactKernels(plan, split, threads_of(plan))
     trials, (gathers, launches) = text.trials(), text.gathers()
-    parts = [*exact_head(plan, C_REAL[dtype]), text.struct("double"), text.functions()]
+    parts = [*exact_head(plan, C_REAL[dtype], text.threads), text.struct("double"), text.functions()]
     return Source(
         "\n".join([*parts, *trials.values(), gathers]), None, text.arrays, (), text.doubles, text.integers, True,
         tuple(trials), text.threads, text.shared_bytes, launches,

@@ -64,9 +64,10 @@ MUTANTS = {
     "no barrier after the lists": (dense, rf"(list_bits<3>\(c2_list.*\n.*\n\s*\}}\);\n)\s*{BARRIER}", r"\1"),
     "a window moves too far": (dense, r"next \+= 32;", "next += 33;"),
     "channels of the old window": (dense, r"channel = channel_after;\n", ""),
-    "a row too many": (dense, r"at < input0\.count \?", "at <= input0.count ?"),
-    "rows that are left out": (dense, r"k < input0\.count; k \+= 8", "k < input0.count; k += 9"),
-    "spikes of a list that are left out": (dense, r"k < p0_count; k \+= 8", "k < p0_count; k += 9"),
+    "a row too many": (dense, r"start \+ j < count;", "start + j <= count;"),
+    "rows that are left out": (dense, r"k \+= R::ROWS", "k += R::ROWS + 1"),
+    "spikes of a list that are left out": (dense, r"return k < p0_count", "return k + 1 < p0_count"),
+    "rows in the next window that are left out": (dense, r"add_from\(0, input\.count", "add_from(1, input.count"),
     "a scan of half a warp": (dense, r"offset < 32; offset \*= 2", "offset < 16; offset *= 2"),
     "a spike of another sample": (dense, r"(whose \+ half - 1\)) <= k", r"\1 < k"),
     "a gather past the trial": (dense, r"at \+ delay < ((?:g\.t->)?n_steps)", r"at + delay <= \1"),
@@ -97,7 +98,7 @@ MUTANTS = {
     "the last of 32 samples": (large, r"(first \+ lane < g\.t->batch)\)", r"\1 && lane < 31)"),
     "samples beyond the first 32": (large, r"first < g\.t->batch; first \+= 32", "first < 1; first += 32"),
     "the channel of another input": (large, r"t->n_channels \+ source \+ 5", "t->n_channels + source"),
-    "a weight of another input": (large, r"(input1\.source\(at\)) - 5", r"\1"),
+    "a weight of another input": (large, r"source = channel - 5", "source = channel"),
 }
 BEGUN_ANEW = {
     "delays of synapses": "GatherDelays_c0",
