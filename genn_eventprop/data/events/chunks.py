@@ -98,7 +98,7 @@ def chunk_annotations(
     n, first = steps_of(duration, dt), np.cumsum(counts) - counts
     groups, place = np.repeat(np.arange(len(data)), counts), np.arange(counts.sum()) - np.repeat(first, counts)
     chosen = _labels(data, labels, groups, counts) if spans is None else _of_spans(spans, counts, n, dt)
-    chosen, n_classes = check.labels(chosen, len(groups), data.n_classes, data.name)
+    chosen, n_classes = check.labels(chosen, len(groups), data.n_classes, data.name or "chunks")
     return {
         "labels": chosen, "groups": groups, "n_classes": n_classes, "name": data.name,
         "targets": _targets(data, groups, place, n) if spike_times is None else _late(spike_times, counts, duration),
