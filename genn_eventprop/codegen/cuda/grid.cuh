@@ -138,3 +138,17 @@ __device__ inline void add_arrivals(InputWindow &input, const T *t, int64_t to, 
         add_from(0, input.count, source, rows);
     }
 }
+
+// What a loss of every step is, `so_far` and the sum over the steps from `first` to before `end` of what each(step, sum) adds to its sum;
+// threads share the steps, and the first one, which alone has the total, adds their sums in the order of the warps.
+template <class Sums, class Each>
+__device__ inline double sum_steps(int64_t first, int64_t end, double so_far, Sums sums, Each each) {
+    double running = 0;
+    for (int64_t step = first + threadIdx.x; step < end; step += THREADS) each(step, running);
+    running = warp_sum(running);
+    if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = running;
+    __syncthreads();
+    if (threadIdx.x == 0)
+        for (int w = 0; w < THREADS / 32; ++w) so_far += sums[w];
+    return so_far;
+}

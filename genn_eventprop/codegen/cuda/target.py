@@ -117,7 +117,8 @@ def source(text: Kernels, dtype: str, halves: bool) -> Source:
         grid,
         *(shared(name, INLINE) for name in ("phi1.h", "functions.h", "stochastic.h")),
     ]
-    library += ["typedef uint16_t Half;\n", shared("half.h", INLINE)] if halves else []
+    if halves:
+        library += [shared("half.h", INLINE), files.joinpath("half.cuh").read_text()]
     trials = text.trials()
     text.gathers.sum_neurons()
     kernels = [
@@ -293,23 +294,12 @@ class Kernels(ConnectionOps, Target):
         """The kernel that rounds weights, `ROUND_BLOCKS` blocks of `GATHERING` threads."""
         text = f"const int64_t thread = (int64_t)blockIdx.x * {GATHERING} + threadIdx.x;\n"
         for i, c in enumerate(self.trial.connections):
-            if self.plan.connections[i].shares:
-                continue
-            # two side by side, so that no two threads write to one word; other kernels only read them
-            text += f"""\
-{{  // {in_comment(self.plan.connections[i].name)}
-    Half *const rows = (Half *)(const Half *)t->c{i}_weight;
-    int largest = 0;
-    for (int64_t k = 2 * thread; k < {count(c.weight)}; k += {2 * ROUND_BLOCKS * GATHERING})
-        for (int64_t at = k; at < k + 2 && at < {count(c.weight)}; ++at) {{
-            const float weight = t->c{i}_master[at];
-            rows[at] = half_of(weight);
-            const int size = __float_as_int(weight < 0 ? -weight : weight);
-            largest = size > largest ? size : largest;
-        }}
-    if (largest > 0) atomicMax(t->largest + {i}, largest);
-}}
-"""
+            if not self.plan.connections[i].shares:
+                rows, of = f"(Half *)(const Half *)t->c{i}_weight", in_comment(self.plan.connections[i].name)
+                arguments = (
+                    f"t->c{i}_master, {rows}, {count(c.weight)}, t->largest + {i}, thread, {ROUND_BLOCKS * GATHERING}"
+                )
+                text += f"round_rows({arguments});  // {of}\n"
         head = f'extern "C" __global__ void __launch_bounds__({GATHERING}) {ROUND}({self.parameter}) {{\n'
         return f"{head}{indent(self.struct_pointer + text)}}}\n"
 
@@ -464,18 +454,12 @@ class Kernels(ConnectionOps, Target):
 
     def each_step(self, o: EachStep) -> str:
         """Threads share the steps; their sums are added in the order of the warps."""
-        body, into = (
-            Writer(self._spelling(inside=False), o.kernel, double=True).text(),
-            self._element(Access(o.into, (SAMPLE,)), str),
-        )
-        text = (
-            "double t_running = 0;\n"
-            f"for (int64_t o_row = {self.first} + threadIdx.x; o_row < {self.last}; o_row += {self.threads}) {{\n{indent(body)}}}\n"
-            "t_running = warp_sum(t_running);\nif (lane == 0) sums[warp] = t_running;\n__syncthreads();\n"
-            f"if (threadIdx.x == 0) {{\n    double total = {self._so_far(into)};\n"
-            f"    for (int w = 0; w < {self.threads // WARP}; ++w) total += sums[w];\n    {into} = total;\n}}\n"
-        )
-        return f"{{\n{indent(text)}}}\n" if len(self.trial.readouts) > 1 else text
+        body = Writer(self._spelling(inside=False), o.kernel, double=True).text()
+        into = self._element(Access(o.into, (SAMPLE,)), str)
+        each = f"[&](const int64_t o_row, double &t_running) {{\n{indent(body)}}}"
+        text = f"const double total = sum_steps({self.first}, {self.last}, {self._so_far(into)}, sums, {each});\n"
+        text += f"if (threadIdx.x == 0) {into} = total;\n"
+        return f"{{\n{indent(text)}}}\n"
 
     def _so_far(self, loss: str) -> str:
         """What a loss of every step is before those that a call runs."""
