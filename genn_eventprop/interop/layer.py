@@ -86,6 +86,7 @@ class Layer:
         time_weight = time_weight if main == "integral" else TimeWeight()
         loss = Loss(output, main, weight=time_weight, also=tuple(also))
         self._auto, self._spike_birth = spike_times == "auto", spike_birth
+        self._chooses = self._auto
         self._described: Any = Described(net, loss, duration, dt, spike_times, engine)
         self.choice = self._choose() if self._auto else Choice(spike_times, "asked for")
         self._described = replace(self._described, spike_times=self.choice.name)
@@ -162,13 +163,29 @@ class Layer:
                 self.choice = self._choose(
                     self._arriving(spikes) | {n: float(c.sum(axis=1).mean()) for n, c in counts.items()}
                 )
-            other = self.choice.name != self._described.spike_times
-            if other:
-                self._described = replace(self._described, spike_times=self.choice.name)
-                self._plan, self._made = None, {}
-            self._auto = False
+            other = self._take(self.choice)
         say(f"note: {self.choice.line(self._described.dt)}")
         return other
+
+    def _take(self, choice: Choice) -> bool:
+        """Makes a choice the last one; whether engines are others."""
+        other = choice.name != self._described.spike_times
+        if other:
+            self._described = replace(self._described, spike_times=choice.name)
+            self._plan, self._made = None, {}
+        self.choice, self._auto = choice, False
+        return other
+
+    @property
+    def chosen(self) -> str:
+        """The spike times, "auto" until the first batch has decided."""
+        return "auto" if self._auto else self.choice.name
+
+    def goes_on(self, chosen: str) -> None:
+        """With "auto", takes the spike times that the saved layer had `chosen`."""
+        with self._lock:
+            if self._chooses and chosen != "auto":
+                self._take(Choice(chosen, "as in the saved layer"))
 
     def drawn(self, values: Mapping[str, np.ndarray]) -> None:
         """These are the values that the layer starts from."""

@@ -34,6 +34,8 @@ from .layer import (
 from .torch_trial import order_of_times, run, spikes_of_counts
 
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}
+SPIKE_TIMES = ("auto", "grid", "exact")
+"""In the order of their numbers in a state dict."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,6 +324,17 @@ class EventProp(nn.Module):
         runner = self._layer.runner(DTYPES[dtype], lambda: {k: v.numpy(force=True) for k, v in self.values().items()})
         _note_threads(runner)
         return runner
+
+    def get_extra_state(self) -> Tensor:
+        """The spike times that "auto" has taken, by the first batch of this layer; another may have other ones."""
+        return torch.tensor(SPIKE_TIMES.index(self._layer.chosen))
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self._layer.goes_on(SPIKE_TIMES[int(state)])
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        state_dict.setdefault(f"{prefix}_extra_state", self.get_extra_state())  # of a version that did not save it
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         """Sizes and settings, for `print`."""

@@ -239,6 +239,33 @@ def test_copies_pickles_and_state_dicts():
     assert made.float()(times=times.float()).value.dtype == torch.float32
 
 
+def test_a_state_dict_says_which_spike_times_the_first_batch_chose():
+    """A layer that goes on from it would choose by its own first batch, which may be sparser."""
+
+    def automatic(seed, **settings):
+        net = Network()
+        hidden, out = net.population(LIF(), 8, name="hidden"), net.population(LI(), 3, name="output")
+        net.connect(net.input(4), hidden, Dense(Normal(1.5, 0.8)))
+        net.connect(hidden, out, Dense(Normal(0.3, 0.5)))
+        return EventProp(net, duration=30.0, seed=seed, **settings)
+
+    times = torch.rand(8, 4, 200, generator=torch.manual_seed(0)) * 29
+    sparse = times[:, :, :1]
+    made, other, fresh, undecided = map(automatic, range(4))
+    before, asked_for = made.state_dict(), automatic(4, spike_times="exact")
+    made(times=times), other(times=sparse)
+    assert (made.plan.spike_times, other.plan.spike_times) == ("grid", "exact")
+    want = made.eval()(times=sparse).value
+    for layer in (fresh, other):
+        layer.load_state_dict(made.state_dict())
+        assert layer.eval()(times=sparse).value.equal(want) and layer.plan.spike_times == "grid"
+    del before["_extra_state"]  # as versions wrote it that did not save the choice
+    for layer, saved in ((undecided, before), (asked_for, made.state_dict())):
+        layer.load_state_dict(saved)
+        layer(times=sparse)
+        assert layer.plan.spike_times == "exact"
+
+
 def test_layers_stack():
     """First spike times of one layer are the input of the next; gradients reach the first."""
     first = EventProp(network(spiking=True), duration=30.0, dt=0.5, readout="first_spike", spike_times="exact", seed=2)
