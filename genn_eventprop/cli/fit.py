@@ -88,7 +88,8 @@ def fit_command(
         options: Of the fit.
     """
     if not recordings:
-        raise UsageError("fit: name at least one recording, such as cell.csv")
+        forgot = f"; {model} is a file: name the model before it" if Path(model).is_file() else ""
+        raise UsageError(f"fit: name at least one recording, such as cell.csv{forgot}")
     whole(processes, "processes", SettingError)
     models, neurons = _models(model)
     paths = files_of(recordings)

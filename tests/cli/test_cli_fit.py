@@ -41,6 +41,7 @@ def folder(tmp_path, monkeypatch):
     [
         (["lif", "none.csv"], "there is no file none.csv"),
         (["lif"], "name at least one recording"),
+        (["cell.csv"], "name at least one recording, such as cell.csv; cell.csv is a file: name the model"),
         (["lfi", "cell.csv"], "no built-in model 'lfi'"),
         (["lif", "cell.csv"], "recording.with_spikes_above(level) (--spikes-above)"),
         (["lif", "v.csv"], "V has no action potential (in mV; the highest V is 2); name a level, --spikes-above LEVEL"),
