@@ -113,7 +113,7 @@ struct Piece {
         if (!Span::ends_all(args)) cross_back(later, true), births_back(later, true);
         if constexpr (Work::births) insert_unborn(t);
         read(args.closes ? closed : later);
-        begin_back(args, t.work, t.sample);
+        begin_back();
         Schedule::begin_back(t);
         t.run_back();
         if (Span::begins_all(args)) return t.end_back();
@@ -243,7 +243,23 @@ struct Piece {
                 flow.feedback.reserve(first + count), a.some(flow.feedback.data + first, count);
             }
         });
-        cross_regularisers(args, t.work, a);
+        t.each_population([&](auto p) {
+            if constexpr (p.regularised) a.some(p.regular(t.work).data, p.flow(t.work).NP);
+        });
+    }
+    // Jumps at own spikes and lambda, where an interval ends. Regularisers count over the whole recording: jumps by them are set at its end
+    // and begin every interval, whose losses add to them.
+    void begin_back() {
+        const auto copy = [&](bool keep) {
+            t.each_population([&](auto p) {
+                if constexpr (p.regularised) {
+                    auto &jump = p.flow(t.work).jump, &regular = p.regular(t.work);
+                    std::memcpy(keep ? regular.data : jump.data, keep ? jump.data : regular.data, p.flow(t.work).NP * sizeof(scalar));
+                }
+            });
+        };
+        if (Span::ends_all(args)) regularise(args, t.work, t.sample), copy(true);
+        if (args.closes) copy(false), begin_back_of_interval(args, t.work, t.sample);
     }
 };
 

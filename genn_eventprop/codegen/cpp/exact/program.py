@@ -98,7 +98,7 @@ class ExactProgram:
             begin = self._block("".join(self._loop(r.scope, r.readout.begin()) for r in self.said_all))
             functions = {
                 "begin_interval": begin, "read_trial": self._block(self._at_spikes()), "end_interval": self._ends(),
-                "begin_back": self._begin_back_of_piece(),
+                "regularise": self._regularise(), "begin_back_of_interval": self._begin_back_of_interval(),
             }  # fmt: skip
         return "\n".join(f"void {n}{arguments} {{\n{indent(body)}}}\n" for n, body in functions.items())
 
@@ -152,25 +152,26 @@ class ExactProgram:
             text += self._to_mode(p, read) if last and len(p.derived.modes) > 1 else ""
         return self._block(text)
 
-    def _begin_back_of_piece(self) -> str:
-        """The same, where an interval ends: regularisers count over the whole recording, readouts over an interval."""
-        whole, closes = "", ""
+    def _begin_back_of_interval(self) -> str:
+        """The same, where an interval ends, but for regularisers, which count over the whole recording."""
+        text = ""
         for p in self.plan.populations:
-            s, own, read = self.scopes[p.name], self.regularise.get(p.name), reads(self.readings, p)
-            regular, jump = f"work.regular_p{s.index}.data", f"work.p{s.index}.jump.data"
-            copy = "std::memcpy({}, {}, " + f"NP_p{s.index} * sizeof(scalar));\n"
+            s, read = self.scopes[p.name], reads(self.readings, p)
             said = [r.readout for r in read if r.form is None]
             body, last = begin_back(s, None, [r.readout for r in read], said)
             if p in self.regularised:
-                assert own is not None
-                whole += self._total(s) if own.whole_layer else ""
-                whole += self._loop(s, own.begin_back()) + copy.format(regular, jump)
-                closes += copy.format(jump, regular)
                 body = [b for b in body if b != Set(JUMP, sp.Integer(0))]
-            closes += self._loop(s, [*body, *last])
-            closes += self._to_mode(p, read) if last and len(p.derived.modes) > 1 else ""
-        whole = f"if (Span::ends_all(args)) {{\n{indent(whole)}}}\n" if whole else ""
-        return self._block(whole + (f"if (args.closes) {{\n{indent(closes)}}}\n" if closes else ""))
+            text += self._loop(s, [*body, *last])
+            text += self._to_mode(p, read) if last and len(p.derived.modes) > 1 else ""
+        return self._block(text)
+
+    def _regularise(self) -> str:
+        """Sets jumps at own spikes by the spike counts of the whole recording."""
+        text = ""
+        for p in self.regularised:
+            s, own = self.scopes[p.name], self.regularise[p.name]
+            text += (self._total(s) if own.whole_layer else "") + self._loop(s, own.begin_back())
+        return self._block(text)
 
     @property
     def regularised(self) -> list[PopulationRecord]:
@@ -178,14 +179,11 @@ class ExactProgram:
         return [p for p in self.names.spiking if self.regularise[p.name].terms]
 
     def crossing(self) -> str:
-        """What crosses from one piece of a recording to another besides states, see `piece.hpp`."""
+        """What losses have read of an interval, which crosses from one piece of a recording to another, see `piece.hpp`."""
         members = self.memory.members().items()
-        read = "".join(f"a.some(work.{n}.data, {size});\n" for n, (_, size) in members)
-        numbers = (self.plan.populations.index(p) for p in self.regularised)
-        regular = "".join(f"a.some(work.regular_p{i}.data, NP_p{i});\n" for i in numbers)
+        body = "".join(f"a.some(work.{n}.data, {size});\n" for n, (_, size) in members)
         given = "[[maybe_unused]] const Args& args, [[maybe_unused]] Work& work, [[maybe_unused]] Archive& a"
-        texts = {f"cross_read({given})": read, f"cross_regularisers({given})": regular}
-        return "\n".join(f"template <class Archive>\nvoid {h} {{\n{indent(body)}}}\n" for h, body in texts.items())
+        return f"template <class Archive>\nvoid cross_read({given}) {{\n{indent(body)}}}\n"
 
     def _to_mode(self, p: PopulationRecord, read: list[Reading]) -> str:
         """Hands lambda at T to the vector of the mode that a neuron is in."""

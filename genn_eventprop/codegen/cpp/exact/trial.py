@@ -126,7 +126,9 @@ def _population(ctx: Context, program: ExactProgram, p: PopulationRecord, group:
     numbers = {
         "number": ctx.plan.populations.index(p), "group": group, "size": p.size, "events": len(p.derived.events),
     }  # fmt: skip
+    regular = ctx.pieces and p in program.regularised
     flags = {"born": born, "keeps": p.stores_states, "driven": bool(p.drives), "observed": p.observed}
+    flags |= {"regularised": regular} if ctx.pieces else {}
     body = [
         f"typedef Model_{name} Model;\n",
         constants("int", numbers),
@@ -140,6 +142,7 @@ def _population(ctx: Context, program: ExactProgram, p: PopulationRecord, group:
             if ctx.pieces and p.spiking
             else []
         ),
+        *([function("auto& regular(Work& work)", f"return work.regular_{name};\n")] if regular else []),
         *([function("auto& recorder(Work& work)", f"return work.record_{name};\n")] if program.recorders() else []),
         function("void initial(const Args& args, Work& work)", program.initial(p)),
         function("void initial_gradient(const Args& args, Work& work)", program.initial_gradient(p)),
