@@ -46,7 +46,12 @@ struct Costates : Spiking<M, N, Varies> {
         for (auto& b : grad) b.zero(NP);
         if (M::spiking) feedback.zero(spikes.count);
     }
-    void begin_back() {}
+    // Lambda at T of a neuron in a refractory period is that of its mode.
+    void begin_back() {
+        if constexpr (M::modes > 1)
+            for (const auto& h : this->held)
+                for (int i = 0; i < n; ++i) held_mu[i][h.neuron] += mu[i][h.neuron], mu[i][h.neuron] = 0;
+    }
     // At the end of a step: turns lambda into mu, in place, and adds what the step as a whole contributes to learned parameters.
     void retreat(int64_t at) {
         if constexpr (M::sets)  // at the end of the step

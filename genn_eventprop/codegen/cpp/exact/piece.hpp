@@ -114,6 +114,7 @@ struct Piece {
         if constexpr (Work::births) insert_unborn(t);
         read(args.closes ? closed : later);
         begin_back();
+        t.each_population([&](auto p) { p.flow(t.work).begin_back(); });
         Schedule::begin_back(t);
         t.run_back();
         if (Span::begins_all(args)) return t.end_back();

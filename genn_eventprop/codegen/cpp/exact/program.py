@@ -34,7 +34,7 @@ from ..grid.lanes import ScalarWriter
 from ..grid.memory import Memory
 from ..outer import running
 from .arguments import given, integers
-from .readings import Reading, readings_of, reads, time_weights
+from .readings import readings_of, reads, time_weights
 
 
 class ExactMemory(Memory):
@@ -149,7 +149,6 @@ class ExactProgram:
             body, last = begin_back(s, own, [r.readout for r in read], said)
             text += self._total(s) if own and own.whole_layer else ""
             text += self._loop(s, [*body, *last])
-            text += self._to_mode(p, read) if last and len(p.derived.modes) > 1 else ""
         return self._block(text)
 
     def _begin_back_of_interval(self) -> str:
@@ -162,7 +161,6 @@ class ExactProgram:
             if p in self.regularised:
                 body = [b for b in body if b != Set(JUMP, sp.Integer(0))]
             text += self._loop(s, [*body, *last])
-            text += self._to_mode(p, read) if last and len(p.derived.modes) > 1 else ""
         return self._block(text)
 
     def _regularise(self) -> str:
@@ -184,13 +182,6 @@ class ExactProgram:
         body = "".join(f"a.some(work.{n}.data, {size});\n" for n, (_, size) in members)
         given = "[[maybe_unused]] const Args& args, [[maybe_unused]] Work& work, [[maybe_unused]] Archive& a"
         return f"template <class Archive>\nvoid cross_read({given}) {{\n{indent(body)}}}\n"
-
-    def _to_mode(self, p: PopulationRecord, read: list[Reading]) -> str:
-        """Hands lambda at T to the vector of the mode that a neuron is in."""
-        mu, held = (
-            f"work.{self.names.p(p.name)}.{which}[{read[0].readout.v}].data[h.neuron]" for which in ("mu", "held_mu")
-        )
-        return f"for (const auto& h : work.{self.names.p(p.name)}.held) {held} += {mu}, {mu} = 0;\n"
 
     def _total(self, s: Scope) -> str:
         total, counts = f"{s.prefix}{TOTAL}", self.memory.pointer(s.table[COUNT].buffer)

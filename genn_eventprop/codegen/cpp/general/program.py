@@ -20,7 +20,7 @@ from ..context import Context, padded
 from ..exact.arguments import given_to_all, integers, learned_dynamics
 from ..exact.models import UNUSED
 from ..exact.program import ExactProgram, chosen, function
-from ..exact.readings import Reading, reads
+from ..exact.readings import reads
 from . import series
 
 
@@ -38,9 +38,6 @@ class GeneralProgram(ExactProgram):
     def _integers(self, names: Context) -> list[str]:
         changes = [f"p{i}_changes" for i, p in enumerate(names.plan.populations) if p.drives]
         return [*(n for n in integers(names) if n != "exact_steps" and not n.startswith("degree_")), "order", *changes]
-
-    def _to_mode(self, p: PopulationRecord, read: list[Reading]) -> str:
-        return ""  # there is one lambda in all modes
 
     bind = ""
 
