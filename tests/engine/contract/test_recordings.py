@@ -529,6 +529,31 @@ def test_currents_of_recordings_are_those_of_one_trial(kind, times, interpolatio
         in_pieces(engine, data, range(6), 13, 2)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_no_crossing_of_a_current_that_jumps_up_is_missed(seed):
+    """The bound of g in a step of a piece has to be that of its own currents: by those of the step before, which may
+    be far below, neurons were left out that spike in the step."""
+    net, rng = Network(), np.random.default_rng(seed)
+    hidden, output = net.population(LIF(), 60, name="hidden"), net.population(LI(), 2, name="output")
+    net.connect(net.current(1, dt=2.0, name="current"), hidden, Dense(1.0))
+    net.connect(net.input(1, name="spikes"), hidden, Dense(1.0))
+    net.connect(hidden, output, Dense(0.3))
+    values = net.initial_parameters(1) | {"spikes_hidden.weight": np.linspace(3.0, 9.0, 60)[None]}
+    plan = make_plan(net, Loss(output, "end"), dt=1.0, duration=20.0, spike_times="exact")
+    engine = create(plan, values, engine="native", dtype="float64", tolerance=1e-13)
+    current = np.where(rng.random(10) < 0.3, rng.uniform(-8.0, -4.0, 10), 0.0).reshape(1, 10, 1)
+    spikes = Events.from_samples([(np.sort(rng.uniform(4.0, 9.0, 3)), [0, 0, 0])], 1, labels=[0], n_classes=2)
+    data = engine.load({"current": Currents(current, dt=2.0), "spikes": spikes})
+    want = engine.run(data, [0], training=True, record_spikes=True)
+    gradients = {n: g.copy() for n, g in engine.gradients.items()}
+    got = in_pieces(engine, data, [0], 5, 2)
+    ours, theirs = (r.spikes["hidden"] for r in (got, want))
+    assert len(ours.time) == len(theirs.time) > 40
+    np.testing.assert_allclose(np.sort(ours.time), np.sort(theirs.time), rtol=1e-11)
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(engine.gradients[name], gradient, rtol=1e-9, atol=1e-13, err_msg=name)
+
+
 @TIMES
 @pytest.mark.parametrize(
     ("loss", "birth"),

@@ -43,11 +43,11 @@ struct Spiking : Lanes<M, N, Varies> {
         Base::begin(args);
     }
     void start(int64_t row, double t_k) {
-        Base::start();
         if (keeps) keep_state(row);
         if constexpr (M::sets)
             for (int i = 0; i < n; ++i)
                 if (M::anew[i]) x[i].zero(Base::NP), low[i].zero(Base::NP);
+        Base::start();  // with the bound by states that begin anew, and not by the currents of the step before
         begun = t_k;
         spikes_in_step = 0;
         if constexpr (M::modes > 1) {
