@@ -113,22 +113,18 @@ class ConnectionOps(Layout):
                 lists[name] = self._list(name, self._source(i), f"{there} ? {bits} : 0u", len(lists))
             if self._plain(i):
                 users.setdefault(name, []).append(o)
-        text, wide = "", dict[str, bool]()
+        text = ""
         for o in inputs:
-            input_ = f"input{o.connection}"
-            text += (
-                f"{input_}.find({self._sent(o.connection)});\n{self._rows([o])}ask_first({input_}, {_names([o])});\n"
-            )
+            window = f"input{o.connection}"
+            text += f"{window}.find({self._sent(o.connection)});\n{self._rows([o])}"
+            text += f"ask_first({window}, {_names([o])});\n"
         text += "".join(lists.values()) + ("__syncthreads();\n" if lists else "")
         text += "".join(f"const int {name}_count = *{name}_sent;\n" for name in lists)
         for name, those in users.items():
-            wide[name] = max(self._slots_of(o) for o in those) >= FLIGHT
-            text += self._rows(those)
-            text += (
-                f"const auto of_{name} = [&](int k) -> int32_t {{ return k < {name}_count ? {name}_list[k] : 0; }};\n"
-            )
+            neuron = f"k < {name}_count ? {name}_list[k] : 0"
+            text += f"{self._rows(those)}const auto of_{name} = [&](int k) -> int32_t {{ return {neuron}; }};\n"
         calls = {name: f"{name}_count, of_{name}, {_names(those)}" for name, those in users.items()}
-        ahead = [name for name in [*users][:1] if not wide[name]]
+        ahead = [name for name in [*users][:1] if max(map(self._slots_of, users[name])) < FLIGHT]
         text += "".join(f"ask(0, {calls[name]});\n" for name in ahead)
         for o in inputs:
             i = o.connection
