@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,22 +53,20 @@ def _stamp(path: Path) -> str | None:
     return " ".join(f"{s.st_size} {s.st_mtime_ns} {s.st_ino}" for s in stats)
 
 
-def _open() -> sqlite3.Connection:
+@contextlib.contextmanager
+def _opened() -> Iterator[sqlite3.Connection]:
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    database = sqlite3.connect(folder / "run_index.sqlite", timeout=5)
-    database.execute(f"create table if not exists runs{VERSION} (path text primary key, stamp text, record text)")
-    return database
+    with contextlib.closing(sqlite3.connect(folder / "run_index.sqlite", timeout=5)) as database:
+        database.execute(f"create table if not exists runs{VERSION} (path text primary key, stamp text, record text)")
+        yield database
 
 
 def _load() -> dict[str, tuple[str, str]]:
     try:
-        database = _open()
-        try:
+        with _opened() as database:
             rows = database.execute(f"select path, stamp, record from runs{VERSION}")
             return {path: (stamp, record) for path, stamp, record in rows}
-        finally:
-            database.close()
     except (OSError, sqlite3.Error, EventPropError):  # the last: there is no folder for caches
         return {}
 
@@ -77,11 +75,6 @@ def _store(rows: dict[str, tuple[str | None, str]]) -> None:
     if not rows:
         return
     # without an index the next report reads every folder again
-    with contextlib.suppress(OSError, sqlite3.Error, EventPropError):
-        database = _open()
-        try:
-            with database:
-                values = [(path, *row) for path, row in rows.items()]
-                database.executemany(f"insert or replace into runs{VERSION} values (?, ?, ?)", values)
-        finally:
-            database.close()
+    with contextlib.suppress(OSError, sqlite3.Error, EventPropError), _opened() as database, database:
+        values = [(path, *row) for path, row in rows.items()]
+        database.executemany(f"insert or replace into runs{VERSION} values (?, ?, ?)", values)
