@@ -5,6 +5,7 @@ import os
 import signal
 from pathlib import Path
 
+import hypothesis
 import matplotlib
 import pytest
 
@@ -13,6 +14,9 @@ from support.flags import FLAGS, QUICKLY, UNOPTIMISED, precompile
 from support.sweeps import one_in
 
 matplotlib.use("Agg")
+# a busy machine may take half a second for any example; what is slow is measured in benchmarks
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
