@@ -87,9 +87,7 @@ def fit_command(
         run_dir: Folder of the run; default: runs/fit-MODEL-1, or the next number.
         options: Of the fit.
     """
-    if not recordings:
-        forgot = f"; {model} is a file: name the model before it" if Path(model).is_file() else ""
-        raise UsageError(f"fit: name at least one recording, such as cell.csv{forgot}")
+    _check_named(model, recordings)
     whole(processes, "processes", SettingError)
     models, neurons = _models(model)
     paths = files_of(recordings)
@@ -113,6 +111,13 @@ def fit_command(
     with run_folder("fit", run_dir, stem, config, _finished, ANY) as (folder, command):
         _fit_all(folder, order, processes, command)
     print(f"report  {folder / REPORT}")
+
+
+def _check_named(model: str, recordings: Sequence[Path]) -> None:
+    """Raise `UsageError` unless there is a recording."""
+    if not recordings:
+        forgot = f"; {model} is a file: name the model before it" if Path(model).is_file() else ""
+        raise UsageError(f"fit: name at least one recording, such as cell.csv{forgot}")
 
 
 def _models(names: str) -> tuple[tuple[str, ...], list[NeuronModel]]:

@@ -17,7 +17,7 @@ from ..errors import DataError, shown
 SAME_STEP = 1e-5
 """Relative difference of steps that are one, written with few digits."""
 FASTEST = 1.0
-"""ms between spikes: no cell has half of them closer."""
+"""ms: no cell has a shorter median interval between spikes."""
 SMALLEST_PART = 20
 """Steps of sweeps have a common one that is no less than this part of the smallest."""
 UPSTROKE, SLOPE_OVER = 10.0, 0.2
@@ -178,9 +178,9 @@ class Recording:
                 )
             if (np.diff(times) <= 0).any():
                 raise DataError(f"{where}: spike times of sweep {sweep} do not ascend; sort them and drop copies")
-        begin = all((times <= 1e-3 * of_sweep).all() for times, of_sweep in zip(checked, self.durations))
+        early = all((times <= 1e-3 * of_sweep).all() for times, of_sweep in zip(checked, self.durations))
         intervals = np.concatenate([np.diff(times) for times in checked])
-        if begin and len(intervals) > 1 and np.median(intervals) < FASTEST:
+        if early and len(intervals) > 1 and np.median(intervals) < FASTEST:
             raise DataError(
                 f"{where}: all spikes are in the first thousandth of their sweeps, {np.median(intervals):.3g} ms "
                 "apart; times are in ms: multiply those in seconds by 1000"

@@ -19,6 +19,7 @@ from ..losses import TimeWeight
 from ..modelling.network import Network, Population
 from ..output import say
 from ..plan import Plan
+from ..plan.records import SPIKE_TIMES
 from .layer import (
     Layer,
     Runner,
@@ -34,7 +35,7 @@ from .layer import (
 from .torch_trial import order_of_times, run, spikes_of_counts
 
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}
-SPIKE_TIMES = ("auto", "grid", "exact")
+CHOICES = ("auto", *SPIKE_TIMES)
 """In the order of their numbers in a state dict."""
 
 
@@ -327,10 +328,10 @@ class EventProp(nn.Module):
 
     def get_extra_state(self) -> Tensor:
         """The spike times that "auto" has taken, by the first batch of this layer; another may have other ones."""
-        return torch.tensor(SPIKE_TIMES.index(self._layer.chosen))
+        return torch.tensor(CHOICES.index(self._layer.chosen))
 
     def set_extra_state(self, state: Tensor) -> None:
-        self._layer.goes_on(SPIKE_TIMES[int(state)])
+        self._layer.goes_on(CHOICES[int(state)])
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         state_dict.setdefault(f"{prefix}_extra_state", self.get_extra_state())  # of a version that did not save it

@@ -93,13 +93,14 @@ class ExactProgram:
     def functions(self) -> str:
         """`read_trial`, after the pass forwards, and `begin_back`, before the pass backwards; see `piece.hpp` for others."""
         arguments = "([[maybe_unused]] const Args& args, [[maybe_unused]] Work& work, [[maybe_unused]] int64_t sample)"
-        functions = {"read_trial": self._read(), "begin_back": self._begin_back()}
         if self.names.pieces:
             begin = self._block("".join(self._loop(r.scope, r.readout.begin()) for r in self.said_all))
             functions = {
                 "begin_interval": begin, "read_trial": self._block(self._at_spikes()), "end_interval": self._ends(),
-                "regularise": self._regularise(), "begin_back_of_interval": self._begin_back_of_interval(),
+                "regularise": self._regularise(), "begin_back_of_interval": self._begin_back(),
             }  # fmt: skip
+        else:
+            functions = {"read_trial": self._read(), "begin_back": self._begin_back()}
         return "\n".join(f"void {n}{arguments} {{\n{indent(body)}}}\n" for n, body in functions.items())
 
     # forwards
@@ -141,25 +142,16 @@ class ExactProgram:
         return pushed(self.scopes[p.name], self.regularise.get(p.name), [r.readout for r in reads(self.readings, p)])
 
     def _begin_back(self) -> str:
-        """Sets jumps at own spikes, by the spike counts of the trial, and lambda at T."""
-        text = ""
+        """Sets jumps at own spikes, by the spike counts of the trial, and lambda at T; in pieces where an interval ends, but
+        for regularisers, which count over the whole recording."""
+        text, pieces = "", self.names.pieces
         for p in self.plan.populations:
             s, own, read = self.scopes[p.name], self.regularise.get(p.name), reads(self.readings, p)
             said = [r.readout for r in read if r.form is None]
-            body, last = begin_back(s, own, [r.readout for r in read], said)
-            text += self._total(s) if own and own.whole_layer else ""
-            text += self._loop(s, [*body, *last])
-        return self._block(text)
-
-    def _begin_back_of_interval(self) -> str:
-        """The same, where an interval ends, but for regularisers, which count over the whole recording."""
-        text = ""
-        for p in self.plan.populations:
-            s, read = self.scopes[p.name], reads(self.readings, p)
-            said = [r.readout for r in read if r.form is None]
-            body, last = begin_back(s, None, [r.readout for r in read], said)
-            if p in self.regularised:
+            body, last = begin_back(s, None if pieces else own, [r.readout for r in read], said)
+            if pieces and p in self.regularised:  # they have set them before
                 body = [b for b in body if b != Set(JUMP, sp.Integer(0))]
+            text += self._total(s) if own and own.whole_layer and not pieces else ""
             text += self._loop(s, [*body, *last])
         return self._block(text)
 
