@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from ..distributed import launched
 from ..errors import SettingError, TrainingError, whole
 from ..experiment.options import read_toml
-from ..report.reproduce import Paper, find_paper, paper_names, write_report
+from ..report.reproduce import Paper, find_paper, paper_names, summary, write_report
 from ..studies.cluster import Slurm, SlurmRunner, slurm_of
 from ..studies.jobs import Job, LocalRunner, Runner, follow, threads_for
 from ..studies.scan import locked, prepare
@@ -88,8 +88,8 @@ def _reproduce(
     except KeyboardInterrupt as stop:
         write_report(paper, root, _command(name, data, quick), out)
         raise type(stop)("continue with the same command; the report covers what is finished") from None
-    for path in write_report(paper, root, _command(name, data, quick), out):
-        print(path)
+    written = write_report(paper, root, _command(name, data, quick), out)
+    print(f"\n{summary(paper, root)}\n" + "\n".join(map(str, written)))
     if failed:
         raise TrainingError(f"{len(failed)} runs failed; see " + ", ".join(failed))
 

@@ -8,6 +8,7 @@ model.outputs(samples).probabilities            # (S, K)
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..compile import create, make_plan
+from ..data.currents import Currents
 from ..data.inputs import DataSet, Inputs
 from ..description import Described, build
 from ..engines import NAMES, Engine
@@ -190,10 +192,24 @@ class TrainedModel:
         for start in range(0, max(len(data), 1), together):
             part: DataSet = data[start : start + together]
             if not prepared:
-                part = preprocessed(self.described.preprocessing, part)
+                raw, part = part, preprocessed(self.described.preprocessing, part)
+                self._check_length(raw, part)
                 if self.described.target_scale is not None:
                     part = self.described.target_scale.scaled(part)
             yield part
+
+    def _check_length(self, raw: DataSet, part: DataSet) -> None:
+        """Raise `DataError` for curves of another length, whose parts then have another length as well."""
+        if not (isinstance(raw, Currents) and isinstance(part, Currents) and len(self.plan.currents) == 1):
+            return
+        lasts, dt = raw.values.shape[1] * raw.dt, self.plan.currents[0].dt
+        duration = dt * math.floor(self.plan.duration / dt + 1e-9)
+        if math.isclose(raw.dt, part.dt) or math.isclose(part.dt, dt) or math.isclose(lasts, duration):
+            return
+        raise DataError(
+            f"the samples last {lasts:g} ms ({raw.values.shape[1]} steps), those of the training {duration:g} ms; the "
+            "preprocessing divides them into as many parts, so cut or fill them to the same length"
+        )
 
 
 def load(

@@ -14,6 +14,7 @@ import genn_eventprop
 from genn_eventprop import Currents, Dense, Events, Network, Normal, Trainer, losses
 from genn_eventprop.checksummed import verified
 from genn_eventprop.cli import main
+from genn_eventprop.data.augment.encodings import SegmentMeans
 from genn_eventprop.data.augment.steps import Crop
 from genn_eventprop.data.open import open_samples
 from genn_eventprop.errors import DataError
@@ -332,3 +333,18 @@ def test_a_network_of_spikes_and_currents_asks_for_both(tmp_path):
     for alone, kind in ((currents, "currents"), (spikes, "spikes")):
         with pytest.raises(DataError, match=f"data are {kind} alone, but the network has the inputs input, stimulus"):
             model.predict(alone)
+
+
+def test_curves_of_another_length_are_told_from_those_of_the_training(tmp_path):
+    net = Network()
+    output = net.population(LI(), 2, name="output")
+    net.connect(net.current(6, dt=50.0), output, Dense(0.1))
+    loss = losses.IntegratedVoltageCrossEntropy(output)
+    run = tmp_path / "run"
+    trainer = Trainer(net, loss, duration=50.5, dt=1.01, run_dir=run, engine="reference_clock", progress=False)
+    trainer.preprocessing, trainer.n_channels = (SegmentMeans(2),), 3
+    trainer.fit(Currents(np.ones((4, 1, 6)), 50.0, labels=[0, 1, 0, 1]), epochs=1)
+    model = genn_eventprop.load(run)
+    assert model.predict(Currents(np.ones((2, 50, 3)), 1.0)).shape == (2,)
+    with pytest.raises(DataError, match=r"samples last 30 ms \(30 steps\), those of the training 50 ms; the prepro"):
+        model.predict(Currents(np.ones((2, 30, 3)), 1.0))

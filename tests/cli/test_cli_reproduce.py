@@ -102,6 +102,7 @@ def test_a_paper_is_run_once_and_reported(folder, capsys):
     assert main(["reproduce", "tiny.paper.toml", "--processes", "2"]) == 0
     out = capsys.readouterr().out
     assert "6 runs, 0 already finished, 2 at once, in runs/reproduce/tiny" in out
+    assert re.search(r"\| narrow +\| 2 \(seeds 1, 2\) +\| \d", out)
     names = ["narrow,seed=1", "narrow,seed=2", "wide,seed=1", "wide,seed=2"]
     names += ["speakers,speaker_out=a,seed=5", "speakers,speaker_out=b,seed=5"]
     assert sorted(p.parent.name for p in ROOT.glob("*/results.json")) == sorted(names)

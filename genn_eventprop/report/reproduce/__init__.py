@@ -8,7 +8,7 @@ report.py     the report, as a page in HTML and Markdown
 
 from .collect import Outcome, collect
 from .paper import Cell, Paper, Published, Table, find_paper, paper_names, read_paper
-from .report import write_report
+from .report import summary, write_report
 
 __all__ = [
     "Cell",
@@ -20,5 +20,6 @@ __all__ = [
     "find_paper",
     "paper_names",
     "read_paper",
+    "summary",
     "write_report",
 ]

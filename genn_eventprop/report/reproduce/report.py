@@ -10,6 +10,7 @@ from typing import Any
 from ...atomic import write_text
 from ...runs import mark
 from ...runs.run_folder import FREE
+from ...studies.tables import markdown_table
 from ...training.runtime_estimate import duration
 from ..page import Block, Grid, Heading, Items, Picture, Text, write_html, write_markdown
 from .collect import Outcome, Step, collect, machines, order_steps
@@ -49,6 +50,15 @@ def write_report(paper: Paper, folder: Path, command: str, out: Path | None = No
     write_text(markdown, write_markdown(blocks, markdown))  # and the figures beside it
     write_text(html, write_html(blocks))
     return html, markdown
+
+
+def summary(paper: Paper, folder: Path) -> str:
+    """The report in a terminal: ours beside what was published, a line for each cell."""
+    outcomes, tables = collect(paper, folder), []
+    for table in paper.tables:
+        rows = [row_of(outcomes[cell.name])[:5] for cell in table.cells]
+        tables.append(f"{table.title}. {WHICH[table.accuracy]}\n{markdown_table(HEADS[:5], rows)}")
+    return "\n".join(tables)
 
 
 def files_of(blocks: Sequence[Block], html: Path, markdown: Path) -> list[Path]:
