@@ -61,10 +61,9 @@ def input_steps(times: np.ndarray, dt: float, shift: float, last: int) -> tuple[
     for start in range(0, len(times), BLOCK):
         scaled = times[start : start + BLOCK] / dt
         scaled += shift
-        part = steps[start : start + BLOCK]
-        part[...] = scaled  # cutting the fraction off is floor for what is not negative
-        clipped += int(np.count_nonzero(part > last))
-        np.minimum(part, last, out=part)
+        clipped += int(np.count_nonzero(scaled >= last + 1))
+        # before the cast: a time may be beyond int32; cutting the fraction off is floor for what is not negative
+        steps[start : start + BLOCK] = np.minimum(scaled, last)
     return steps, clipped
 
 

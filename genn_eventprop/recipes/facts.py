@@ -18,6 +18,11 @@ from ..data.target_scale import has_targets
 from ..errors import DataError
 from .shown import SAMPLES, shown
 
+DAY = 86_400_000.0
+"""ms"""
+CLOCK = 10 * DAY
+"""Time of the first event above which times are taken for those of a clock."""
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -95,6 +100,11 @@ def facts_of(data: Events | Currents, tested: bool = False) -> Facts:
         raise DataError(f"{name}: no samples, so nothing can be learned")
     data, counts = _answered(data, name)
     few = data[_few(data.labels, len(data))]
+    if isinstance(few, Events) and (first := float(few.times.min(initial=np.inf))) > CLOCK and few.times.size:
+        raise DataError(
+            f"{name}: the first event is at {first:.6g} ms, {first / DAY:.0f} days after the start of a recording: are "
+            "the times those of a clock? Subtract the start of each recording"
+        )
     special: dict[str, Any] = _of_spikes(few) if isinstance(few, Events) else _of_currents(few)
     shares = shown(few, len(data))
     if isinstance(few, Events):

@@ -62,6 +62,11 @@ def wrong(value):
         (np.zeros((4, 0, 2)), 1, "at least one step and channel"),
         (np.zeros((4, 3, 0)), 1, "at least one step and channel"),
         (np.zeros((4, 3, 2), complex), 1, "are complex; currents are real: give array.real"),
+        (
+            np.ma.masked_invalid(wrong(np.nan)),
+            1,
+            "a masked array, of which 1 numbers are hidden: leave them out, or arr",
+        ),
         (np.full((4, 3, 2), "a"), 1, "must be real numbers, got dtype <U1"),
         (np.zeros((4, 3, 2), object), 1, "must be real numbers, got dtype object"),
         (np.zeros((4, 3, 2)), 0, "dt is the positive length of a step in ms, got 0"),

@@ -45,6 +45,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"times": [3.0, 2.0, 0.5]}, "small: sample 0, event 1: time 2.0 ms comes after 3.0 ms; .* sort=True"),
     ({"times": [[1.0, 2.0, 0.5]]}, r"small: times must be one-dimensional, got shape \(1, 3\)"),
     ({"times": ["1", "2", "3"]}, "small: times must be numbers, got dtype <U1"),
+    ({"times": np.ma.masked_greater([1.0, 2.0, 0.5], 1.5)}, "small: times: a masked array, of which 1 numbers are hid"),
     ({"channels": [0, 3, 2]}, "small: sample 0, event 1: channel 3 is outside 0 .. 2; give a larger n_channels"),
     ({"channels": [0, 1, -1]}, "small: sample 2, event 0: channel -1 is outside 0 .. 2"),
     ({"channels": [0, 1.5, 2]}, "small: channels must be integers, got 1.5 at position 1"),

@@ -120,6 +120,10 @@ def test_csv_files_of_a_camera(tmp_path):
     events = read_csv(path, size=(4, 3))
     assert events.n_channels == 24 and events.channels.tolist() == [12 + 2 * 4 + 1, 3] and events.times[1] == 0.5
     assert read_csv(path, size=(4, 3), unit="s").times[1] == 500_000
+    path.write_text("t,x,y,on\n1600000000000001,1,2,1\n1600000000000101,3,0,-1\n")  # microseconds since 1970; -1 is off
+    later = read_csv(path, size=(4, 3))
+    assert later.channels.tolist() == events.channels.tolist() and later.times.tolist() == [0.0, 0.1]
+    path.write_text("t,x,y,on\n100,1,2,True\n600,3,0,False\n")
     pooled = read_csv(path, size=(4, 3), pool=2)  # 2 x 2 squares of each polarity
     assert pooled.n_channels == 8 and pooled.channels.tolist() == [4 + 2, 1]
 

@@ -161,6 +161,8 @@ def test_npz_files_with_x_and_y(tmp_path: Path, capsys: pytest.CaptureFixture) -
     assert isinstance(data, Currents) and test is None and names == ["a", "b", "c"]
     assert data.labels is not None and data.labels.tolist() == [1, 0, 1, 2, 0, 0]
     assert data.values.shape == (6, 1, 4) and np.array_equal(data.values[:, 0], x)
+    np.savez(tmp_path / "a.npz", X=x, y=y.astype("S"))
+    assert open_data(tmp_path / "a.npz")[2] == names
     # as Keras saves images; a class may be in the test set alone
     images = np.arange(6 * 4, dtype=np.uint8).reshape(6, 2, 2)
     np.savez(tmp_path / "b.npz", x_train=images, y_train=[7, 9, 7, 9, 7, 9], x_test=images[:2], y_test=[7, 8])
@@ -182,6 +184,8 @@ def test_npz_files_with_x_and_y(tmp_path: Path, capsys: pytest.CaptureFixture) -
         ({"X": np.zeros((3, 2)), "y": np.zeros(4)}, "a.npz: X has 3 samples, but there are 4 labels"),
         ({"X": np.zeros((3, 2)), "y": [0.5, 1, 2, 3]}, "a.npz: X has 3 samples, but there are 4 targets"),
         ({"X": np.zeros((3, 2)), "y": np.zeros((3, 2))}, "a.npz: labels must be one number or text a sample"),
+        ({"X": np.zeros((3, 2)), "y": [0, np.nan, 1]}, "a.npz: label 1 is nan; labels are whole numbers or texts"),
+        ({"X": np.zeros((3, 2)), "y": [0, 1, 1e30]}, r"a.npz: label 2 is 1e\+30"),
         ({"X": np.full((3, 2), np.nan), "y": np.arange(3)}, "a.npz: X: .*nan"),
         ({"X": np.array([{}], object), "y": np.arange(1)}, "a.npz: array 'X' cannot be read .*Python objects"),
     ],

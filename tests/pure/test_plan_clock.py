@@ -34,6 +34,12 @@ def test_what_never_ends_still_fits_an_int32():
     assert clock.LONGEST + clock.LONGEST - 1 <= np.iinfo(np.int32).max
 
 
+def test_times_beyond_int32_are_clipped():
+    """A clock that counts from 1970, an unsigned one that wrapped."""
+    steps, clipped = clock.input_steps(np.array([3.0, 1.7e12, 2.0**64, 1e300]), 1.0, 0.5, 19)
+    assert steps.tolist() == [3, 19, 19, 19] and clipped == 3
+
+
 @pytest.mark.parametrize("shift", [0.0, 0.5])
 def test_input_steps_compiled_and_not(shift):
     times = np.concatenate([np.round(np.arange(0, 30, 0.05), 2), np.random.default_rng(1).uniform(0, 30, 5000)])

@@ -368,6 +368,10 @@ def test_what_no_recipe_is_for_is_an_error_that_says_what_to_do(tmp_path, capsys
         facts_of(Currents.constant(np.arange(6).reshape(3, 2), 1.0, targets=[[2.0], [2.0], [np.nan]]))
     with pytest.raises(DataError, match="no sample has a spike"):
         facts_of(Events.from_samples([([], [])] * 4, 1, labels=[0, 1, 0, 1]))
+    with pytest.raises(
+        DataError, match=r"at 1.7e\+12 ms, 19676 days after the start .*: are the times those of a clock?"
+    ):
+        facts_of(Events.from_samples([([1.7e12, 1.7e12 + 9], [0, 0])] * 4, 1, labels=[0, 1, 0, 1]))
     with pytest.raises(DataError, match="all values are 3, so nothing tells classes apart"):
         facts_of(Currents.constant(np.full((4, 2), 3), 1.0, labels=[0, 1, 0, 1]))
     with pytest.raises(DataError, match="recipes are for one input"):

@@ -73,7 +73,7 @@ class Currents(Samples):
         """
         where, arrays = name or "currents", list[np.ndarray]()
         for i, sample in enumerate(samples):
-            array = np.asarray(sample)
+            array = check.unmasked(sample, f"{where}: sample {i}")
             if array.ndim != 2 or (arrays and array.shape[1] != arrays[0].shape[1]):
                 wanted = f"(steps, {arrays[0].shape[1]})" if arrays else "(steps, channels)"
                 raise DataError(f"{where}: sample {i} has shape {array.shape}; every sample is an array {wanted}")
@@ -99,7 +99,7 @@ class Currents(Samples):
             >>> Currents.constant(rng.random((20, 28, 28)), duration=20.0, labels=labels)
             Currents(20 samples, 1 steps of 20 ms, 784 channels, 2 classes)
         """
-        array = np.asarray(values)
+        array = check.unmasked(values, name or "currents")
         if array.ndim < 2 or 0 in array.shape[1:]:
             raise DataError(
                 f"{name or 'currents'}: constant currents are an array (samples, channels), or images (samples, "
@@ -211,7 +211,7 @@ def _float32(values: Any, where: str) -> np.ndarray:
             f"{where}: the values are a tensor with a gradient, which ends here; give the layer the tensor itself, or "
             "detach() it"
         )
-    array = values if isinstance(values, np.ndarray) else np.asarray(values)
+    array = values if check.is_mapped(values) else check.unmasked(values, where)
     _check_kind(array, where)
     if array.ndim != 3 or 0 in array.shape[1:]:
         hint = ""

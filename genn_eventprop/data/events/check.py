@@ -53,9 +53,19 @@ class Recordings(Annotated, Protocol):
     def sample(self, i: int) -> tuple[np.ndarray, np.ndarray]: ...
 
 
+def unmasked(values: Any, where: str) -> np.ndarray:
+    """`values` as an array; a masked one hides no number, or what it hides would be taken for data."""
+    if np.ma.is_masked(values):
+        hidden = np.ma.count_masked(values)
+        raise DataError(
+            f"{where}: a masked array, of which {hidden} numbers are hidden: leave them out, or array.filled(0)"
+        )
+    return np.asarray(values)
+
+
 def as_vector(values: Any, dtype: type, where: str) -> np.ndarray:
     """`values` as a one-dimensional array of `dtype`; a float array is no integer array unless every value is whole."""
-    array = np.asarray(values)
+    array = unmasked(values, where)
     if array.ndim != 1:
         raise DataError(f"{where} must be one-dimensional, got shape {array.shape}")
     if array.dtype == dtype:
@@ -221,7 +231,7 @@ def targets(values: Any, n_samples: int, where: str) -> np.ndarray | None:
     `named_targets`."""
     if values is None:
         return None
-    array = values if isinstance(values, Mapping) else np.asarray(values)
+    array = values if isinstance(values, Mapping) else unmasked(values, f"{where}: targets")
     if isinstance(array, Mapping) or array.dtype.names:
         return named_targets(array, n_samples, where)
     if array.dtype.kind not in "iuf":

@@ -73,6 +73,7 @@ def _are_targets(labels: np.ndarray) -> bool:
     """Numbers of a regression, not of classes: fractions, or nearly as many different ones as samples."""
     if labels.dtype.kind not in "iuf" or labels.ndim not in (1, 2):
         return False
+    labels = labels[np.isfinite(labels)]
     return not np.array_equal(labels, np.floor(labels)) or len(np.unique(labels)) > max(MOST_CLASSES, len(labels) / 4)
 
 
@@ -81,6 +82,11 @@ def _labels(labels: Any, path: Path) -> np.ndarray:
     labels = labels.reshape(-1) if labels.size == len(labels) else labels
     if labels.ndim != 1 or labels.dtype.kind not in "biufUS":
         raise DataError(f"{path}: labels must be one number or text a sample, got shape {labels.shape}, {labels.dtype}")
+    if labels.dtype.kind == "f" and (wrong := np.flatnonzero(~(abs(labels) < 2**53))).size:
+        raise DataError(f"{path}: label {wrong[0]} is {labels[wrong[0]]:g}; labels are whole numbers or texts, so fill "
+                        "it or leave its sample out")  # fmt: skip
+    if labels.dtype.kind == "S":
+        return np.char.decode(labels, "utf-8", "replace")
     return labels.astype(np.int64) if labels.dtype.kind in "bf" else labels
 
 

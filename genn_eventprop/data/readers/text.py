@@ -46,7 +46,8 @@ def read_csv(
 ) -> Events:  # fmt: skip
     """Events of one recording, a data set of one sample, from a CSV file.
 
-    The first line names the columns: ``time,channel``; or ``t,x,y,p`` of a camera, where channel = (p H + y) W + x.
+    The first line names the columns: ``time,channel``; or ``t,x,y,p`` of a camera, where channel = (p H + y) W + x,
+    p being 1 or, for an off event, 0 or -1, and times count from the first event.
     Without names there are two columns, time and channel. Separators are commas, semicolons, tabs or spaces.
 
     Args:
@@ -115,12 +116,12 @@ def _flattened(
             column = {name: table[:, i] for name, i in columns.items()}
             if wrong := [name for name, values in column.items() if not np.isfinite(values).all()]:
                 raise DataError(f"{path}: column {first[columns[wrong[0]]]} has values that are not finite")
-            times = column["t"] * in_ms
+            times = column["t"]
             if sensor is None:
-                yield times, column["channel"]
+                yield times * in_ms, column["channel"]
             elif len(times):
                 start = times[0] if start is None else start
-                yield times - start, _of_camera(column, sensor, pool, path, number)
+                yield (times - start) * in_ms, _of_camera(column, sensor, pool, path, number)
             number += len(times)
 
     return n_channels if sensor is None else channels_of(sensor, pool), pieces()
@@ -269,7 +270,7 @@ def _of_camera(column: dict[str, np.ndarray], sensor: Sensor, pool: int, path: P
     for name, values in column.items():
         if name != "t" and not np.array_equal(values, np.floor(values)):
             raise DataError(f"{path}: column {name} must hold integers")
-        rows[name] = np.clip(values, -1, 2**31)
+        rows[name] = np.where((name == "p") & (values == -1), 0, np.clip(values, -1, 2**31))  # some write off as -1
     channels: np.ndarray = flatten(rows, sensor, str(path), pool=pool, first=number)[1]
     return channels
 
