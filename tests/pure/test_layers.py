@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
 
@@ -122,3 +123,17 @@ def test_no_module_is_in_a_circle():
     modules = {".".join(p.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): p for p in SOURCES}
     imports = {m: {i for i in modules_imported(p) if i in modules and i != m} for m, p in modules.items()}
     assert not circles(imports)
+
+
+def test_the_ways_that_the_architecture_tells_lead_through_files_that_exist():
+    text = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text()
+    there = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.*")}
+    ways = [part for part in re.split(r"(?m)^## ", text) if part.startswith("The way of")]
+    assert len(ways) == 3
+    for way in ways:
+        files = set(re.findall(r"`([\w/]+\.(?:py|hpp|h))`", way))
+        assert 8 < len(files) <= 25
+        missing = [name for name in files if not any(f"/{path}".endswith(f"/{name}") for path in there)]
+        assert not missing, missing
+    trial = (PACKAGE / "codegen" / "cpp" / "exact" / "trial.hpp").read_text()
+    assert all(f" {name}(" in trial for name in ("due", "events", "fire", "send", "undo_arrival", "undo_own"))
