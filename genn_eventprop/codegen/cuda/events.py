@@ -49,18 +49,18 @@ extern "C" __global__ void __launch_bounds__({threads}) {name}(const __grid_cons
     const Call *const t = &t_;
     const int64_t sample = blockIdx.x;
     arenas = (char *)RAW(t->arena), arena_bytes = t->arena_room * (int64_t)sizeof(double);
-    Arena &own = arena();
-    own.left = RAW(t->left) + FACTS * sample;
-    for (int fact = 0; fact < FACTS; ++fact) own.left[fact] = 0;
+    Arena &memory = arena();
+    memory.left = RAW(t->left) + FACTS * sample;
+    for (int fact = 0; fact < FACTS; ++fact) memory.left[fact] = 0;
 {body}\
     dismiss();
 }}
 """
 BEGIN = """\
-own.size = arena_bytes - (int64_t)sizeof(Arena), own.used = 0;
+memory.size = arena_bytes - (int64_t)sizeof(Arena), memory.used = 0;
 Args &args = *new (Place{{library::allocate(sizeof(Args))}}) Args(unpack(t));
 Work &work = *new (Place{{library::allocate(sizeof(Work))}}) Work();
-own.args = &args, own.work = &work;
+memory.args = &args, memory.work = &work;
 {half}\
 work.prepare(args);
 if (const int population = forward(args, work, sample))
@@ -70,8 +70,8 @@ keep_spikes(t, work, sample);
 outer_loss(args, work, sample);
 """
 GO_ON = """\
-Args &args = *(Args *)own.args;
-Work &work = *(Work *)own.work;
+Args &args = *(Args *)memory.args;
+Work &work = *(Work *)memory.work;
 args = unpack(t);
 {half}{bind}\
 const int64_t first = args.offsets[args.samples[sample]], last = args.offsets[args.samples[sample] + 1];

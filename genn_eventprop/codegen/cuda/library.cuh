@@ -37,17 +37,17 @@ extern __shared__ double shared_memory[];
 inline Task &task() { return *(Task *)(char *)shared_memory; }
 template <class F> void hand_out(int from, int to, void (*run)(const char *, int, int), const F &f) {
     static_assert(sizeof f <= TASK, "captures less");
-    Task &own = task();
-    memcpy(own.copy, &f, sizeof f), own.run = run, own.from = from, own.to = to, own.any = 0;
+    Task &next = task();
+    memcpy(next.copy, &f, sizeof f), next.run = run, next.from = from, next.to = to, next.any = 0;
     BARRIER();
     BARRIER();
 }
 inline void work() {
     for (;;) {
         BARRIER();
-        const Task &own = task();
-        if (!own.run) return;
-        if (threadIdx.x < WORKERS) own.run(own.copy, own.from, own.to);
+        const Task &next = task();
+        if (!next.run) return;
+        if (threadIdx.x < WORKERS) next.run(next.copy, next.from, next.to);
         BARRIER();
     }
 }
@@ -131,15 +131,15 @@ template <class T> void swap(T &a, T &b) {
 
 // Aligned by 64 bytes; the block leaves where there is no more.
 inline void *allocate(size_t count) {
-    Arena &own = arena();
-    const int64_t start = own.used;
-    own.used += ((int64_t)count + 63) / 64 * 64;
-    if (own.used > own.size) {
-        own.left[NO_ROOM] = 1;
+    Arena &memory = arena();
+    const int64_t start = memory.used;
+    memory.used += ((int64_t)count + 63) / 64 * 64;
+    if (memory.used > memory.size) {
+        memory.left[NO_ROOM] = 1;
         dismiss();
         LEAVE();
     }
-    return (char *)(&own + 1) + start;
+    return (char *)(&memory + 1) + start;
 }
 
 template <class T> struct vector {

@@ -226,12 +226,12 @@ struct Births : Trajectory<O> {
         double g = 0, slope = 0;                              // else, behind an own spike, g and its slope there
         bool reset = false;
         for (int i = 0; i < n; ++i) was[i] = v[i] = double(y[i].data[k]);
-        for (int64_t j = 0, own = 0;;) {
-            while (own < mine.count && mine[own].source != k) ++own;
+        for (int64_t j = 0, e = 0;;) {
+            while (e < mine.count && mine[e].source != k) ++e;
             const double arrival = j < out.pending.count ? out.pending[j].s : std::numeric_limits<double>::infinity();
             // as forwards: of one instant, crossings and ends of periods come before arrivals
-            const bool is_own = own < mine.count && mine[own].s <= arrival + out.together;
-            const double to = is_own ? mine[own].s : arrival < out.delta ? arrival : out.delta;
+            const bool is_own = e < mine.count && mine[e].s <= arrival + out.together;
+            const double to = is_own ? mine[e].s : arrival < out.delta ? arrival : out.delta;
             if (mode_of[k] == 0 && to > from + out.together) {
                 const scalar* end = S == 1 && !is_own ? rows.data + (j + 1) * W : nullptr;
                 if (start) g = at(start, v), slope = at(start + n + 1, v);
@@ -242,13 +242,13 @@ struct Births : Trajectory<O> {
             if (is_own) {
                 from = to, start = nullptr;
                 for (int i = 0; i < n; ++i) y[i].data[k] = scalar(v[i]);
-                reset = mine[own].kind == O::model::own_spike && M == 1;
-                if (mine[own].kind == O::model::own_spike)
-                    spiked(out, args, k, mine[own], g, slope);
+                reset = mine[e].kind == O::model::own_spike && M == 1;
+                if (mine[e].kind == O::model::own_spike)
+                    spiked(out, args, k, mine[e], g, slope);
                 else
                     this->release(out, k, to);
                 for (int i = 0; i < n; ++i) v[i] = double(y[i].data[k]);
-                ++own;
+                ++e;
             } else if (j < out.pending.count) {
                 const auto& a = out.pending[j++];
                 reset = false;  // an arrival in the instant of a spike has changed the slope
@@ -311,12 +311,12 @@ struct Births : Trajectory<O> {
         const int k = b.neuron;
         const double by = b.hazard * change;
         double row[n + 1], d[n * (n + 1)];
-        horner<n + 1, S>(out.rho, O::own(k), out.degree, b.s, row);
+        horner<n + 1, S>(out.rho, O::column_of(k), out.degree, b.s, row);
         for (int j = 0; j < n; ++j) out.mu[j].data[k] += scalar(by * row[j]);
         for (int r = 0; r < O::model::dynamic; ++r) {
-            horner<n * (n + 1), S>(out.flow[0].dspike[r], O::own(k), out.degree, b.s, d);
+            horner<n * (n + 1), S>(out.flow[0].dspike[r], O::column_of(k), out.degree, b.s, d);
             double total = 0;
-            for (int i = 0; i < n; ++i) total += double(out.dg[i * S + O::own(k)]) * linear<n>(d + i * (n + 1), b.y);
+            for (int i = 0; i < n; ++i) total += double(out.dg[i * S + O::column_of(k)]) * linear<n>(d + i * (n + 1), b.y);
             out.grad[O::model::place[r]].data[k] += scalar(by * total);
         }
         O::model::born(args, k, scalar(by), out.grad);
@@ -328,7 +328,7 @@ struct Births : Trajectory<O> {
         out.of(k).arrive(0, receptor, s, q);
         for (int i = 0; i < n; ++i) {
             double slope = 0;
-            for (int p = out.degree; p >= 1; --p) slope = slope * s + p * double(out.rho[(int64_t(p) * (n + 1) + i) * S + O::own(k)]);
+            for (int p = out.degree; p >= 1; --p) slope = slope * s + p * double(out.rho[(int64_t(p) * (n + 1) + i) * S + O::column_of(k)]);
             by += slope * q[i];
         }
         return weight * by;

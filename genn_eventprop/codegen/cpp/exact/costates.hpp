@@ -27,7 +27,7 @@ template <class M, int N, bool Varies>
 struct Costates : Spiking<M, N, Varies> {
     typedef Spiking<M, N, Varies> Base;
     using Base::n, Base::NP, Base::S, Base::BACK, Base::flow, Base::degree, Base::ends, Base::factor;
-    using Base::offsets, Base::own, Base::of, Base::spikes, Base::trace;
+    using Base::offsets, Base::column_of, Base::of, Base::spikes, Base::trace;
     using typename Base::End, typename Base::table;
 
     Buffer<scalar> mu[n], held_mu[n], grad[M::learned + 1], feedback, jump, back_columns;
@@ -69,12 +69,12 @@ struct Costates : Spiking<M, N, Varies> {
             for (int r = 0; r < M::dynamic; ++r) {
                 scalar& g = grad[M::place[r]].data[k];
                 for (int i = 0; i < n; ++i)
-                    for (int j = 0; j <= n; ++j) g += a[i] * flow->dstep[r][(i * (n + 1) + j) * S + own(k)] * (j < n ? end[j * NP + k] : scalar(1));
+                    for (int j = 0; j <= n; ++j) g += a[i] * flow->dstep[r][(i * (n + 1) + j) * S + column_of(k)] * (j < n ? end[j * NP + k] : scalar(1));
             }
             for (int j = 0; j < n; ++j) {
                 scalar by = 0;
                 for (int i = 0; i < n; ++i)
-                    if (M::coupled[i][j]) by += step[(i * (n + 1) + j) * S + own(k)] * a[i];
+                    if (M::coupled[i][j]) by += step[(i * (n + 1) + j) * S + column_of(k)] * a[i];
                 mu[j].data[k] = a[j] + by;
             }
         });
@@ -214,11 +214,11 @@ struct Costates : Spiking<M, N, Varies> {
         return total;
     }
     // An own spike is event 0 of its model.
-    struct Own {
+    struct EventSpike {
         int event;
         int64_t spike;
     };
-    static Own own_event(int64_t index) { return {0, index}; }
+    static EventSpike own_event(int64_t index) { return {0, index}; }
     // Returns dL/dt of an own spike, without lambda . a; extra: what readers add to lambda there.
     template <class R>
     scalar undo_to(const Args& args, const LogEntry& entry, double* extra, const R& readers) {

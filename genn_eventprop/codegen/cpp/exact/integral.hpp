@@ -58,7 +58,7 @@ struct ReadIntegral : NoReader<O> {
     }
     // Evaluates u or du (n + 1 numbers) of a neuron at s, in interval p.
     void look(const Buffer<double>& table, int p, double s, int k, double* f) const {
-        horner<n + 1, S>(table.data, int64_t(p) * WIDTH + O::own(k), degree, smooth.all[size_t(p)].to - s, f);
+        horner<n + 1, S>(table.data, int64_t(p) * WIDTH + O::column_of(k), degree, smooth.all[size_t(p)].to - s, f);
     }
     void look(const Buffer<double>& table, double s, int k, double* f) const { look(table, smooth.find(s), s, k, f); }
     void start(O& out) {
@@ -73,7 +73,7 @@ struct ReadIntegral : NoReader<O> {
     // Of a column of a table at s = 0, e, -A e or de, its product with u or du.
     static double product(const typename O::table* t, const double* f, int k) {
         double v = 0;
-        for (int i = 0; i < n; ++i) v += double(t[i * S + O::own(k)]) * f[i];
+        for (int i = 0; i < n; ++i) v += double(t[i * S + O::column_of(k)]) * f[i];
         return v;
     }
     void absorb(O& out, const typename O::Incoming* a, int64_t count, int64_t) {
@@ -114,9 +114,9 @@ struct ReadIntegral : NoReader<O> {
             for (int r = 0; r < L; ++r) look(du[r], s, k, f), changed[r][k] = scalar(product(direction, f, k));
         }
     }
-    scalar direction(int k) const { return direct.data[O::own(k)]; }
-    scalar feedback(int k) const { return feed.data[O::own(k)]; }
-    scalar change(int r, int k) const { return changed[r].data[O::own(k)]; }
+    scalar direction(int k) const { return direct.data[O::column_of(k)]; }
+    scalar feedback(int k) const { return feed.data[O::column_of(k)]; }
+    scalar change(int r, int k) const { return changed[r].data[O::column_of(k)]; }
     // Returns l(x-) - l(x+). extra: what the reader adds to lambda.
     scalar own_spike(O& out, const Args& args, const scalar* dr, int64_t i, int neuron, double s, double* extra) {
         double f[n + 1], before[n], after[n];

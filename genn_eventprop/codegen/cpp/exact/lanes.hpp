@@ -12,7 +12,7 @@ template <class M, int N, bool Varies>
 struct Lanes : Neurons<M, N, Varies> {
     typedef Neurons<M, N, Varies> Base;
     using Base::n, Base::NP, Base::S, Base::FRONT, Base::flow, Base::curve, Base::rho, Base::degree, Base::delta, Base::x;
-    using Base::low, Base::reach, Base::trace, Base::pending, Base::own, Base::add_up, Base::of, Base::collect;
+    using Base::low, Base::reach, Base::trace, Base::pending, Base::column_of, Base::add_up, Base::of, Base::collect;
     using Base::narrow, Base::reaches, Base::set_factors, Base::add, Base::together, Base::slack;
     using typename Base::Incoming, typename Base::table;
 
@@ -186,10 +186,10 @@ struct Lanes : Neurons<M, N, Varies> {
             for (int l = 0; l < lanes; ++l) {
                 const int k = lane_neuron[l];
                 horner<n + 1, S>(rho, k, degree, next, row);
-                scalar g = scalar(row[n]), bend = curve[n * S + own(k)];
+                scalar g = scalar(row[n]), bend = curve[n * S + column_of(k)];
                 for (int i = 0; i < n; ++i) {
                     const scalar v = base[i].data[l] + lane[i].data[l];
-                    g += scalar(row[i]) * v, bend += curve[i * S + own(k)] * (v < 0 ? -v : v);
+                    g += scalar(row[i]) * v, bend += curve[i * S + column_of(k)] * (v < 0 ? -v : v);
                 }
                 if (g + bend * half >= 0 || unarmed[size_t(k)]) solve(l);
             }

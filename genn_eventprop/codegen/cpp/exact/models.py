@@ -34,14 +34,14 @@ def _model(ctx: Context, program: ExactProgram, p: PopulationRecord) -> str:
     reached = [any(d.coupling[i][j] and e[j] != 0 for j in range(n) for e in d.receptors.values()) for i in range(n)]
     learned = learned_dynamics(p)
     place = [p.trainable.index(name) for name in learned] or [0]  # C++ has no arrays of length 0
-    own = -1 - ctx.plan.populations.index(p)  # kinds of events from 0 on are connections
+    event = -1 - ctx.plan.populations.index(p)  # kinds of events from 0 on are connections
     watched = (p.spiking and not p.observed) or any(
         r.form is not None and r.form.extrema for r in reads(program.readings, p)
     )
     spread = any(c.spread for c in ctx.plan.into(p.name))
     anew = [s in p.anew for s in d.states]
     body = constants("bool", {"sets": any(anew), "anew[]": anew})
-    body += constants("int", {"n": n, "receptors": len(d.receptors), "learned": len(p.trainable), "own_spike": own})
+    body += constants("int", {"n": n, "receptors": len(d.receptors), "learned": len(p.trainable), "own_spike": event})
     body += constants("int", {"duration": _learned_duration(p)}, "learned length of the refractory period, -1 for none")
     body += constants("int", {"modes": len(d.modes), "pushed": program.pushed(p)}, "pushed: state, -1 for none")
     body += constants("bool", {"spiking": p.spiking, "observed": p.observed, "late": comes_late(p), "watched": watched})

@@ -92,7 +92,7 @@ struct Neurons {
     void keep_state(int64_t at) {
         for (int i = 0; i < n; ++i) std::memcpy(trace + (at * n + i) * NP, x[i], NP * sizeof(scalar));
     }
-    static constexpr int own(int neuron) { return Varies ? neuron : 0; }
+    static constexpr int column_of(int neuron) { return Varies ? neuron : 0; }
     // Whether an arrival reaches so few neurons (a window over an image, some synapses) that the others are passed over.
     static bool narrow(const Incoming& a) { return M::spread && a.end - a.first < NP / 2; }
     static bool reaches(const Incoming& a, int neuron) { return neuron >= a.first && neuron < a.end; }
@@ -129,7 +129,7 @@ struct Neurons {
             scalar a[n];
             for (int i = 0; i < n; ++i) a[i] = x[i].data[k], moved[i].data[k] = 0;
             if constexpr (M::watched) {
-                const int r = own(k);
+                const int r = column_of(k);
                 scalar g0 = dg[n * S + r], g1 = g0, bend = curve[n * S + r];  // g1: at the end
                 for (int i = 0; i < n; ++i) {
                     const scalar b = a[i] + growth(i, a, r);
@@ -147,7 +147,7 @@ struct Neurons {
             scalar a[n];
             for (int i = 0; i < n; ++i) a[i] = x[i].data[k] + moved[i].data[k];
             for (int i = 0; i < n; ++i) {
-                const scalar from = x[i].data[k], by = moved[i].data[k] + (low[i].data[k] + growth(i, a, own(k)));
+                const scalar from = x[i].data[k], by = moved[i].data[k] + (low[i].data[k] + growth(i, a, column_of(k)));
                 const scalar to = from + by, added = to - from;
                 x[i].data[k] = to, low[i].data[k] = (from - (to - added)) + (by - added);  // exact: no rounding
             }
@@ -315,8 +315,8 @@ struct Neurons {
 #if defined(ONE_LANE)
         each_lane(NP, [=](int k) {
             for (int c = 0; c < count; ++c) {
-                scalar v = scalar(t[(int64_t(degree) * C + c) * S + own(k)]);
-                for (int q = degree - 1; q >= 0; --q) v = v * scalar(s) + scalar(t[(int64_t(q) * C + c) * S + own(k)]);
+                scalar v = scalar(t[(int64_t(degree) * C + c) * S + column_of(k)]);
+                for (int q = degree - 1; q >= 0; --q) v = v * scalar(s) + scalar(t[(int64_t(q) * C + c) * S + column_of(k)]);
                 factor[c].data[k] = v;
             }
         });
@@ -324,11 +324,11 @@ struct Neurons {
         for (int c = 0; c < count; ++c) {
             scalar* __restrict out = factor[c];
             const table* column = t + (int64_t(degree) * C + c) * S;
-            for (int k = 0; k < NP; ++k) out[k] = scalar(column[own(k)]);
+            for (int k = 0; k < NP; ++k) out[k] = scalar(column[column_of(k)]);
             for (int q = degree - 1; q >= 0; --q) {
                 column -= C * S;
                 INDEPENDENT
-                for (int k = 0; k < NP; ++k) out[k] = out[k] * scalar(s) + scalar(column[own(k)]);
+                for (int k = 0; k < NP; ++k) out[k] = out[k] * scalar(s) + scalar(column[column_of(k)]);
             }
         }
 #endif
@@ -342,7 +342,7 @@ struct Neurons {
             const scalar w = row[k], up = w > 0 ? w : scalar(0);
             for (int i = 0; i < n; ++i)
                 if (M::reached[i]) moved[i].data[k] += factor[i].data[k] * w;
-            if (M::watched) reach.data[k] += rest * (most[own(k)] * up + most[S + own(k)] * (up - w));
+            if (M::watched) reach.data[k] += rest * (most[column_of(k)] * up + most[S + column_of(k)] * (up - w));
         });
     }
 };

@@ -43,12 +43,12 @@ class ExactMemory(Memory):
     def _places(self) -> dict[str, str]:
         found = super()._places()
         for i, p in enumerate(self.plan.populations):
-            own = f"work.p{i}"
+            flow = f"work.p{i}"
             for k, state in enumerate(p.derived.states):
-                found |= {f"p{i}_x_{state}": f"{own}.x[{k}].data", f"p{i}_l_{state}": f"{own}.mu[{k}].data"}
+                found |= {f"p{i}_x_{state}": f"{flow}.x[{k}].data", f"p{i}_l_{state}": f"{flow}.mu[{k}].data"}
             for k, n in enumerate(p.trainable):
-                found[f"p{i}_w_grad_{n}"] = f"{own}.grad[{k}].data"
-            found[f"p{i}_{JUMP}"] = f"{own}.jump.data"
+                found[f"p{i}_w_grad_{n}"] = f"{flow}.grad[{k}].data"
+            found[f"p{i}_{JUMP}"] = f"{flow}.jump.data"
             found[f"p{i}_{COUNT}"] = f"args.p{i}_{COUNT} + sample * N_p{i}"
         return found
 
@@ -75,8 +75,8 @@ class ExactProgram:
         self.out = self.scopes[self.plan.output.name]
         self.readouts = {l.output: make_readout(self.scopes[l.output], names.split) for l in self.plan.losses}
         self.readout = self.readouts[self.plan.output.name]
-        read = ((self.scopes[name], own) for name, own in self.readouts.items())
-        self.readings = [r for s, own in read for r in readings_of(s, own, self.memory)]
+        read = ((self.scopes[name], readout) for name, readout in self.readouts.items())
+        self.readings = [r for s, readout in read for r in readings_of(s, readout, self.memory)]
         self.readers = [r for r in self.readings if r.form is not None]
         self.said_all = [r for r in self.readings if r.form is None]
         for r in self.readings:
@@ -146,12 +146,12 @@ class ExactProgram:
         for regularisers, which count over the whole recording."""
         text, pieces = "", self.names.pieces
         for p in self.plan.populations:
-            s, own, read = self.scopes[p.name], self.regularise.get(p.name), reads(self.readings, p)
+            s, regulariser, read = self.scopes[p.name], self.regularise.get(p.name), reads(self.readings, p)
             said = [r.readout for r in read if r.form is None]
-            body, last = begin_back(s, None if pieces else own, [r.readout for r in read], said)
+            body, last = begin_back(s, None if pieces else regulariser, [r.readout for r in read], said)
             if pieces and p in self.regularised:  # they have set them before
                 body = [b for b in body if b != Set(JUMP, sp.Integer(0))]
-            text += self._total(s) if own and own.whole_layer and not pieces else ""
+            text += self._total(s) if regulariser and regulariser.whole_layer and not pieces else ""
             text += self._loop(s, [*body, *last])
         return self._block(text)
 
@@ -159,8 +159,8 @@ class ExactProgram:
         """Sets jumps at own spikes by the spike counts of the whole recording."""
         text = ""
         for p in self.regularised:
-            s, own = self.scopes[p.name], self.regularise[p.name]
-            text += (self._total(s) if own.whole_layer else "") + self._loop(s, own.begin_back())
+            s, regulariser = self.scopes[p.name], self.regularise[p.name]
+            text += (self._total(s) if regulariser.whole_layer else "") + self._loop(s, regulariser.begin_back())
         return self._block(text)
 
     @property
@@ -303,11 +303,11 @@ class ExactProgram:
     ) -> Callable[[Access, Callable[[sp.Expr], str]], str]:
         """How a function of a model spells elements: by `places`, or as parameters, which are converted to `real`."""
         s = self.scopes[p.name]
-        own = {s.table[x].buffer.name: place for x, place in places.items()}
+        spelled = {s.table[x].buffer.name: place for x, place in places.items()}
 
         def element(access: Access, write: Callable[[sp.Expr], str]) -> str:
-            if access.buffer.name in own:
-                return own[access.buffer.name]
+            if access.buffer.name in spelled:
+                return spelled[access.buffer.name]
             number = f"args.{access.buffer.name}[{write(access.index[0])}]"
             return f"{real}({number})" if real else number
 

@@ -11,7 +11,7 @@ template <class M, int N, bool Varies>
 struct Spiking : Lanes<M, N, Varies> {
     typedef Lanes<M, N, Varies> Base;
     using Base::n, Base::delta, Base::x, Base::low;
-    using Base::moved, Base::reach, Base::pending, Base::own, Base::growth, Base::add_up, Base::split, Base::of;
+    using Base::moved, Base::reach, Base::pending, Base::column_of, Base::growth, Base::add_up, Base::split, Base::of;
     using Base::collect, Base::together, Base::lane, Base::base;
     using Base::lane_neuron, Base::lanes, Base::hits, Base::unarmed, Base::n_unarmed, Base::cursor;
     using Base::first_due, Base::due, Base::now, Base::until, Base::known, Base::UNKNOWN;
@@ -64,7 +64,7 @@ struct Spiking : Lanes<M, N, Varies> {
             for (auto& h : held) {
                 collect(1, h.neuron, h.from, pending.count, h.y);
                 for (int i = 0; i < n; ++i) {
-                    const double to = h.y[i] + growth(i, h.y, own(h.neuron), 1);
+                    const double to = h.y[i] + growth(i, h.y, column_of(h.neuron), 1);
                     split(to, x[i].data[h.neuron], low[i].data[h.neuron]);
                 }
             }

@@ -141,12 +141,12 @@ struct Schedule : Span {
     template <class Trial, class Group>
     [[gnu::noinline, gnu::cold]] static void record_all(Trial& t, Group group, double after) {
         each(group, [&](auto p) {
-            auto& own = p.recorder(t.work);
+            auto& recorder = p.recorder(t.work);
             auto& flow = p.flow(t.work);
-            for (; own.behind(after); --own.next) {
-                p.readers(t.work).each([&](auto& r, const scalar* dr) { r.down_to(flow, dr, t.step, own.s); });
-                own.adjoints(flow);
-                p.readers(t.work).each([&](auto& r, const scalar* dr) { r.add_to(flow, dr, own.s, own.row(own.n)); });
+            for (; recorder.behind(after); --recorder.next) {
+                p.readers(t.work).each([&](auto& r, const scalar* dr) { r.down_to(flow, dr, t.step, recorder.s); });
+                recorder.adjoints(flow);
+                p.readers(t.work).each([&](auto& r, const scalar* dr) { r.add_to(flow, dr, recorder.s, recorder.row(recorder.n)); });
             }
         });
     }

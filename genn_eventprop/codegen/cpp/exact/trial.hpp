@@ -267,8 +267,8 @@ struct Trial {
             auto& flow = p.flow(work);
             double extra[P::Model::n] = {};  // what readers add to lambda there
             scalar dl_dt = flow.undo_to(args, entry, extra, p.readers(work));
-            const auto own = flow.own_event(entry.index);
-            if (own.spike >= 0) p.said(args, work, sample, own.event, entry.source, own.spike, dl_dt);
+            const auto crossing = flow.own_event(entry.index);
+            if (crossing.spike >= 0) p.said(args, work, sample, crossing.event, entry.source, crossing.spike, dl_dt);
             flow.jumped(args, entry, dl_dt, extra);
         }
     }

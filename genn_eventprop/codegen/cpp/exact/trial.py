@@ -70,10 +70,10 @@ def work(ctx: Context, program: ExactProgram) -> str:
     fields += [f"OnTheWay way[{len(plan.connections)}];"] if any(c.delays for c in plan.connections) else []
     if plan.spike_birth:
         fields.append(f"UnbornLog unborn[{len(groups(plan))}];")
-        for own, p in ((ctx.p(p.name), p) for p in ctx.spiking):
-            fields.append(f"Births<type_{own}, N_{own}> births_{own};")
+        for name, p in ((ctx.p(p.name), p) for p in ctx.spiking):
+            fields.append(f"Births<type_{name}, N_{name}> births_{name};")
             # of every candidate the changes of the readouts
-            fields += [f"Buffer<scalar> moved_{own}_{ctx.p(out)};" for out in _moved_outputs(ctx, p)]
+            fields += [f"Buffer<scalar> moved_{name}_{ctx.p(out)};" for out in _moved_outputs(ctx, p)]
     fields += [constants("int", {"populations": len(plan.populations)})] if ctx.pieces else []
     # own spikes of earlier pieces that a piece begins with, and the first one that the next piece needs
     fields += ["int64_t carried[populations] = {}, needed[populations] = {};"] if ctx.pieces else []
@@ -156,15 +156,15 @@ def _population(ctx: Context, program: ExactProgram, p: PopulationRecord, group:
 
 def _births(ctx: Context, program: ExactProgram, p: PopulationRecord) -> list[str]:
     """The candidates of a population, and by how much L changes with the spike of one."""
-    own, outputs = ctx.p(p.name), [ctx.p(out) for out in _moved_outputs(ctx, p)]
-    moved = "".join(f"f(work.moved_{own}_{q}, int64_t(NP_{q}));\n" for q in outputs)
+    name, outputs = ctx.p(p.name), [ctx.p(out) for out in _moved_outputs(ctx, p)]
+    moved = "".join(f"f(work.moved_{name}_{q}, int64_t(NP_{q}));\n" for q in outputs)
     change, several = "double change = b.change;\n", "if (!args.several) " if ctx.pieces else ""
     for q in outputs:
         change += (
-            f"{several}change += double(birth_moved_{q}(args, work, sample, work.moved_{own}_{q} + index * NP_{q}));\n"
+            f"{several}change += double(birth_moved_{q}(args, work, sample, work.moved_{name}_{q} + index * NP_{q}));\n"
         )
     return [
-        function("auto& births(Work& work)", f"return work.births_{own};\n"),
+        function("auto& births(Work& work)", f"return work.births_{name};\n"),
         "template <class F>\n",
         function("void each_moved([[maybe_unused]] Work& work, [[maybe_unused]] const F& f)", moved),
         function(
@@ -188,12 +188,12 @@ def _currents(ctx: Context, p: PopulationRecord) -> list[str]:
     """The states that stand for currents take the values that these change to; and dL/du."""
     name, drives = ctx.p(p.name), ctx.drives(p)
     row = f"const int64_t row = (sample * args.{name}_changes + number) * NP_{name};\n"
-    loop, own = f"for (int k = 0; k < N_{name}; ++k) ", f"work.{name}"
+    loop, flow = f"for (int k = 0; k < N_{name}; ++k) ", f"work.{name}"
     to, back = row, row
     for n, state in drives.items():
         i = p.derived.states.index(state)
-        to += f"{loop}{own}.now_x[{i}][k] = double(args.{name}_{n}[row + k]);\n"
-        back += f"{loop}args.{by_drive(name, n)}[row + k] = scalar({own}.lambda[{i}][k]), {own}.lambda[{i}][k] = 0;\n"
+        to += f"{loop}{flow}.now_x[{i}][k] = double(args.{name}_{n}[row + k]);\n"
+        back += f"{loop}args.{by_drive(name, n)}[row + k] = scalar({flow}.lambda[{i}][k]), {flow}.lambda[{i}][k] = 0;\n"
     return [
         function("int64_t changes(const Args& args)", f"return args.{name}_changes;\n"),
         function("double change_time(const Args& args, int64_t i)", f"return args.{name}_change_times[i];\n"),

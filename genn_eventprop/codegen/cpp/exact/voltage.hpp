@@ -66,7 +66,7 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
         arrival_loss[entry] = 0;
         if (moves(e)) {
             voltage(out, s);
-            for (int k = 0; k < O::ALL; ++k) V_after[k] = V_now[k] + scalar(e[V * S + O::own(k)]) * weights[k];
+            for (int k = 0; k < O::ALL; ++k) V_after[k] = V_now[k] + scalar(e[V * S + O::column_of(k)]) * weights[k];
             arrival_loss[entry] = moved(args, s);
         }
     }
@@ -188,8 +188,8 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
             row_of<O::RESET>(out.flow[mode].spike, out.degree, s);
             INDEPENDENT
             for (int k = 0; k < NP; ++k) {
-                scalar v = row[n][O::own(k)];
-                for (int j = 0; j < n; ++j) v += row[j][O::own(k)] * y[j].data[k];
+                scalar v = row[n][O::column_of(k)];
+                for (int j = 0; j < n; ++j) v += row[j][O::column_of(k)] * y[j].data[k];
                 V_now[k] = in(mode, mode_of, k) ? v : V_now[k];
             }
         }
@@ -263,14 +263,14 @@ struct ReadVoltage : NoReader<O>, Trajectory<O> {
         for (int j = 0; j < n; ++j) {
             scalar* mu = mode ? out.held_mu[j] : out.mu[j];
             INDEPENDENT
-            for (int i = 0; i < NP; ++i) mu[i] += share * (row[j][O::own(i)] * d[i]);
+            for (int i = 0; i < NP; ++i) mu[i] += share * (row[j][O::column_of(i)] * d[i]);
         }
         for (int r = 0; learns && r < L; ++r) {
             scalar* g = out.grad[O::model::place[r]];
             row_of<C>(out.flow[mode].dspike[r], out.degree, node.s);
             for (int j = 0; j <= n; ++j)
                 for (int i = 0; i < NP; ++i)
-                    g[i] += d[i] * row[j][O::own(i)] * (j < n ? kept[(node.piece * n + j) * NP + i] : scalar(1));
+                    g[i] += d[i] * row[j][O::column_of(i)] * (j < n ? kept[(node.piece * n + j) * NP + i] : scalar(1));
         }
     }
     scalar kink(const scalar*, int64_t entry) { return arrival_loss[entry]; }

@@ -68,8 +68,8 @@ struct Births {
         for (int64_t i = 0; i < int64_t(mine.size()); ++i) {
             const auto& p = o.pieces[mine[size_t(i)]];
             const int64_t number = mine[size_t(i)], last_one = before < 0 ? -1 : mine[size_t(before)];
-            const bool own = p.why == OWN_EVENT, lasts = p.end > p.start;
-            if (own) {  // the rise that led to it is no maximum
+            const bool by_event = p.why == OWN_EVENT, lasts = p.end > p.start;
+            if (by_event) {  // the rise that led to it is no maximum
                 close(o, k, chosen, inside, best);
                 best = lowest, chosen = before = -1;
             }

@@ -40,10 +40,10 @@ struct ReadIntegral : Reader<O> {
         return dv == 0 ? 0 : -weight.at(h.s, h.s) * double(dr[k]) * dv;
     }
     double own_event(O& o, const Args& args, const scalar* dr, const LogEntry& h) {
-        const auto& own = o.own[h.index];
+        const auto& crossing = o.events[h.index];
         double after[O::n];
-        O::model::reset(args, own.neuron, own.event, own.x, after);
-        return weight.at(own.at, own.at) * double(dr[own.neuron]) * (own.x[V] - after[V]);
+        O::model::reset(args, crossing.neuron, crossing.event, crossing.x, after);
+        return weight.at(crossing.at, crossing.at) * double(dr[crossing.neuron]) * (crossing.x[V] - after[V]);
     }
 };
 

@@ -82,7 +82,7 @@ struct Pieces {
         int8_t why, order, crossed;  // order: of its series; crossed: event behind which g is still zero, but for rounding; -1 for none
         double x[n], last[n];  // states at its start, after what began it; and at its end
     };
-    struct Own {
+    struct OwnEvent {
         double at, gdot, x[n];  // x: before the event
         int32_t neuron, event, mode;
         int64_t spike, cause;  // number of the spike, -1 if it sent none; of the own event, or the instant of the arrivals, that caused it
@@ -98,7 +98,7 @@ struct Pieces {
     Spikes<n + 1> spikes;
     Buffer<double> spike_time, feedback;  // feedback: of own events, dL/dt by what each caused
     List<Piece> pieces;
-    List<Own> own;
+    List<OwnEvent> events;
     List<Share> shares;
     Buffer<int64_t> current, free;  // the piece of every neuron; pieces that were taken back
     int64_t n_free = 0;
@@ -134,7 +134,7 @@ struct Pieces {
 
     // On entry x is the initial state.
     void begin(const Args& args, bool) {
-        pieces.count = own.count = shares.count = spikes.count = n_free = 0;
+        pieces.count = events.count = shares.count = spikes.count = n_free = 0;
         order = int(args.order), tolerance = args.tolerance, longest = 1.2 * std::exp((std::log(tolerance) + std::lgamma(order + 2.0)) / (order + 1));
         together = args.duration * 0x1p-46;
         finest = args.duration * 0x1p-36, end_of_trial = args.duration, end_of_time = args.duration + 2 * together, n_touched = 0, lost = Lost();
@@ -592,8 +592,8 @@ struct Pieces {
         const int8_t why = pieces[current[k]].why;
         const int64_t began = pieces[current[k]].instant;
         const int mode_before = pieces[current[k]].before < 0 ? -1 : pieces[pieces[current[k]].before].mode;
-        const int64_t number = own.count;
-        Own& o = own.push();
+        const int64_t number = events.count;
+        OwnEvent& o = events.push();
         o.at = std::fmin(at, args.duration), o.neuron = k, o.event = e, o.mode = mode[k], o.spike = -1, o.cause = -1, o.why = RENEWAL, o.shares = 0;
         for (int i = 0; i < n; ++i) o.x[i] = before[i];
         if (at_once && why == OWN_EVENT) o.why = why, o.cause = last_own(k);
@@ -631,15 +631,15 @@ struct Pieces {
         return p.why != ARRIVAL || M::threshold(args, k, e, pieces[p.before].last) < 0;
     }
     int64_t last_own(int k) const {
-        for (int64_t i = own.count - 2; i >= 0; --i)
-            if (own[i].neuron == k) return i;
+        for (int64_t i = events.count - 2; i >= 0; --i)
+            if (events[i].neuron == k) return i;
         return -1;
     }
     // Divides E of an own event among the arrivals that caused it, in proportion to how much each raised g. reach: (arrival, receptor,
     // weight) -> whether it reached the neuron.
     template <class Reach>
     void divide(const Args& args, int64_t number, const Log& log, const Reach& reach) {
-        Own& o = own[number];
+        OwnEvent& o = events[number];
         o.first = shares.count;
         double total = 0, above = M::threshold(args, o.neuron, o.event, o.x), e[n], without[n];
         int64_t last = -1;
@@ -659,8 +659,8 @@ struct Pieces {
     }
     bool runs_away() {
         const int64_t many = int64_t(RUNAWAY) * N;
-        if (!(own.count > many && own[own.count - 1].at - own[own.count - 1 - many].at < 1.0)) return false;
-        lost = {own[own.count - 1].neuron, -1, now};
+        if (!(events.count > many && events[events.count - 1].at - events[events.count - 1 - many].at < 1.0)) return false;
+        lost = {events[events.count - 1].neuron, -1, now};
         return true;
     }
 
@@ -761,13 +761,13 @@ struct Pieces {
         for (auto& mine : path.each) std::sort(mine.begin(), mine.end());
         each(args, path, [&](int64_t number, const octet (*c)[TERMS], int l, double unit) {
             const Piece whole = pieces[number];
-            const auto& own = path.each[size_t(whole.neuron)];
+            const auto& starts = path.each[size_t(whole.neuron)];
             double from = whole.start;
             int64_t before = whole.before;
             auto a = std::upper_bound(path.every.begin(), path.every.end(), whole.start);
-            auto b = std::upper_bound(own.begin(), own.end(), whole.start);
+            auto b = std::upper_bound(starts.begin(), starts.end(), whole.start);
             for (;;) {
-                const double x = a == path.every.end() ? whole.end : *a, y = b == own.end() ? whole.end : *b, at = x < y ? x : y;
+                const double x = a == path.every.end() ? whole.end : *a, y = b == starts.end() ? whole.end : *b, at = x < y ? x : y;
                 if (!(at < whole.end)) break;
                 if (x == at) ++a;
                 if (y == at) ++b;
@@ -813,7 +813,7 @@ struct Pieces {
             back[k] = current[k], left[k] = -1, opened[k] = 0, carry[k] = 0, seen[k] = -1;
             for (int i = 0; i < n; ++i) lambda[i][k] = double(mu[i][k]);
         }
-        feedback.zero(own.count + 1);
+        feedback.zero(events.count + 1);
         n_touched = 0;
     }
     // Brings the `touched` neurons back to right after the event that began a piece of theirs.
@@ -1041,7 +1041,7 @@ struct Pieces {
     }
     // What follows from a spike goes to the own event that sent it.
     void credit(int64_t spike, double D) { feedback[event_of[spike]] += D; }
-    const Own& own_event(int64_t number) const { return own[number]; }
+    const OwnEvent& own_event(int64_t number) const { return events[number]; }
     // Brings a neuron back to right after an own event; returns what readers say of dL/dt there.
     template <class Reader>
     scalar undo_to(const Args& args, const LogEntry& entry, double*, const Reader& readers) {
@@ -1054,7 +1054,7 @@ struct Pieces {
     void jumped(const Args& args, const LogEntry& entry, scalar by_readouts, const double*) {
         const int64_t number = entry.index;
         double dl_dt = double(by_readouts);
-        const Own& o = own[number];
+        const OwnEvent& o = events[number];
         const int k = o.neuron;
         double lam[n];
         for (int i = 0; i < n; ++i) lam[i] = lambda[i][k];

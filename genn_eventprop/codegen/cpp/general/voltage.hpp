@@ -107,8 +107,8 @@ struct ReadVoltage : Reader<O> {
     }
     double arrivals(O&, const Args& args, const LogEntry& h) { return h.s == moved_at ? change(args, h.s) : 0.0; }
     double own_event(O& o, const Args& args, const scalar*, const LogEntry& h) {
-        const auto& own = o.own[h.index];
-        reach(o, h.s), now[own.neuron] = scalar(own.x[V]);
+        const auto& crossing = o.events[h.index];
+        reach(o, h.s), now[crossing.neuron] = scalar(crossing.x[V]);
         return change(args, h.s);
     }
 };

@@ -54,7 +54,7 @@ struct Schedule {
     static void fired(Trial& t, P p, const Event& event, Log& log) {
         auto& flow = p.flow(t.work);
         if constexpr (P::Model::any_moved)
-            if (flow.own[event.index].why == ARRIVAL)
+            if (flow.events[event.index].why == ARRIVAL)
                 flow.divide(t.args, event.index, log, [&](const LogEntry& a, int& receptor, double& weight) { return t.reaches(p, a, event.neuron, receptor, weight); });
     }
     template <class Trial, class C, class Synapses>

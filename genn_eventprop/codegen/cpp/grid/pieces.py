@@ -80,7 +80,7 @@ const int64_t n_steps = args.n_steps, {memory.FIRST} = args.first_step, {memory.
 
     # what is at the host
 
-    def own(self) -> dict[str, Buffer]:
+    def at_host(self) -> dict[str, Buffer]:
         """Buffers of a thread -> the arrays that they are."""
         found = {}
         for b in sorted(self.memory.used.values(), key=lambda b: b.name):
@@ -101,7 +101,7 @@ const int64_t n_steps = args.n_steps, {memory.FIRST} = args.first_step, {memory.
         return self.plan.loss.weight.input_tau is not None
 
     def work(self, forwards: set[str], more: Sequence[Member]) -> str:
-        found = self.own()
+        found = self.at_host()
         self.memory.declare((*self.memory.buffers, *found.values(), *self._numbers()), self.memory.integers)
         at_host = AtHost(
             fields=[f"{TYPES[b.kind]}* {n} = nullptr;" for n, b in found.items()],
