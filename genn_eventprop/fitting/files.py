@@ -140,6 +140,10 @@ def read_spikes(path: Path | str, sweeps: int) -> tuple[np.ndarray, ...]:
     """
     path = _file(path)
     columns, _ = _columns(path, need=("time",), may=("sweep",))
+    if sweeps > 1 and "sweep" not in columns:
+        raise DataError(
+            f"{path}: the recording has {sweeps} sweeps; a column sweep (from 0) says which a spike belongs to"
+        )
     times, of = columns["time"], columns.get("sweep", np.zeros(len(columns["time"])))
     if (of != np.round(of)).any() or ((of < 0) | (of >= sweeps)).any():
         raise DataError(f"{path}: sweeps are whole numbers from 0 to {sweeps - 1}, those of the recording")

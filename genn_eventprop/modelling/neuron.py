@@ -19,6 +19,7 @@ from .checks import check_model
 from .expressions import parse, symbol
 from .parameters import Param, as_initialiser
 from .source_location import caller, located
+from .units import check_same_unit
 
 Expression = str | float | int
 FREE = "free"
@@ -222,7 +223,8 @@ class NeuronModel:
 
         Raises:
             ModelError: for a value without a name, or a parameter that the model does not have.
-            NetworkError: values that are no numbers, or not positive where they are times.
+            NetworkError: values that are no numbers, in another unit than the model's, or not positive where they are
+                times.
         """
         if unnamed:
             first = next(iter(self.params), "tau_mem")
@@ -236,6 +238,7 @@ class NeuronModel:
                 as_initialiser(values[name], f"{self.name}: {name}")
         params = {n: p.with_value(values[n]) if n in values else p for n, p in self.params.items()}
         for name in values:
+            check_same_unit(f"{self.name}: {name}", self.params[name].unit, getattr(values[name], "unit", ""))
             params[name].check_positive(f"{self.name}: {name}")
         return Neuron(self, params)
 

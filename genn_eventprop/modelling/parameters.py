@@ -322,11 +322,12 @@ class Param:
         as_initialiser(self.value, "Param")
         if not isinstance(self.unit, str):
             raise NetworkError(f"Param: the unit must be a string, e.g. 'ms', got {self.unit!r}")
+        object.__setattr__(self, "unit", self.unit.strip())
 
     def with_value(self, value: Any) -> Param:
         """This parameter with another value, or `value` itself if it is a full `Param` (the unit is kept)."""
         if isinstance(value, Param):
-            return replace(value, unit=value.unit or self.unit)
+            return replace(value, unit=self.unit or value.unit)
         return replace(self, value=value)
 
     def check_positive(self, where: str) -> None:

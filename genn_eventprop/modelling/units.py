@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from ..errors import ModelError, is_number
+from ..errors import ModelError, NetworkError, is_number, shown
 
 Unit = dict[str, Fraction]  # base, or unknown, -> exponent; "10" is the power of ten
 _PREFIX = {"f": -15, "p": -12, "n": -9, "u": -6, "µ": -6, "m": -3, "c": -2, "k": 3, "M": 6, "G": 9}
@@ -62,6 +62,18 @@ def _plus(a: Unit, b: Unit, sign: int | Fraction = 1) -> Unit:
 
 def _times(a: Unit, by: Fraction) -> Unit:
     return {k: v * by for k, v in a.items() if v * by != 0}
+
+
+def check_same_unit(where: str, declared: str, given: str) -> None:
+    """Raise `NetworkError` for a value in another unit than the parameter has: numbers are not converted."""
+    if given in (declared, "") or declared in _NONE:
+        return
+    try:
+        same = parse_unit(given) == parse_unit(declared)
+    except (SyntaxError, ValueError):
+        same = False
+    if not same:
+        raise NetworkError(f"{where} is in {declared}, and the value in {shown(given)}: write it in {declared}")
 
 
 def describe(unit: Unit) -> str:

@@ -401,6 +401,15 @@ def test_tables_of_every_program_are_read(data):
         assert np.allclose(recording.voltage, values["voltage"], rtol=1e-9, atol=1e-9)
 
 
+def test_spikes_of_several_sweeps_say_which(tmp_path):
+    (tmp_path / "spikes.csv").write_text("time\n12\n20\n")
+    assert [times.tolist() for times in read_spikes(tmp_path / "spikes.csv", sweeps=1)] == [[12, 20]]
+    with pytest.raises(
+        DataError, match=r"spikes.csv: the recording has 3 sweeps; a column sweep \(from 0\) says which"
+    ):
+        read_spikes(tmp_path / "spikes.csv", sweeps=3)
+
+
 def test_npz_has_spikes_of_sweeps(tmp_path):
     path = tmp_path / "cell.npz"
     part = {"current": np.zeros((2, 10)), "dt": 0.5}

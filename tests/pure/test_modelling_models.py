@@ -6,7 +6,7 @@ import sympy as sp
 
 from genn_eventprop import Event, Mode, NeuronModel, Param, SynapseModel
 from genn_eventprop.adjoint import derive
-from genn_eventprop.errors import EventPropError, ModelError, suggest
+from genn_eventprop.errors import EventPropError, ModelError, NetworkError, suggest
 from genn_eventprop.modelling.expressions import parse, symbol
 from genn_eventprop.models.lif import LIF
 
@@ -248,3 +248,22 @@ def test_scaled_receptors_keep_their_amounts():
     scaled = SynapseModel("Scaled", {"I": 0.0}, {"tau": Param(5.0, "ms")}, {"I": "-I / tau"}, {"I": "1 / tau"}, "I")
     derived = derive(DRIVEN.with_synapses(exc=scaled))
     np.testing.assert_array_equal(derived.receptors["exc"], sp.Matrix([0, 1 / symbol("tau_exc")]))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("tau_mem", Param(0.02, "s")), ("tau_mem", Param(20, "mV")), ("tau_syn", Param(5, "m s"))]
+)
+def test_a_value_in_another_unit_is_refused(name, value):
+    with pytest.raises(NetworkError, match=f"LIF: {name} is in ms, and the value in '.*': write it in ms"):
+        LIF(**{name: value})
+
+
+def test_another_spelling_of_a_unit_is_the_same_unit():
+    assert LIF(tau_mem=Param(20.0, " ms ")).params["tau_mem"].unit == "ms"
+    assert (
+        LIF(tau_mem=Param(20.0, "ms^1")).params["tau_mem"].value
+        == LIF(tau_mem=Param(20.0)).params["tau_mem"].value
+        == 20
+    )
+    with pytest.raises(NetworkError, match="must be positive, got -20 ms"):
+        LIF(tau_mem=Param(-20.0, "ms^1"))
