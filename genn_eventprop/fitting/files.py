@@ -384,6 +384,10 @@ def _read_npz(path: Path) -> Recording:
         recording = _from_volts(recording, {"voltage", "current"}, path)
     if "spike_times" not in arrays:
         return recording
+    if len(recording) > 1 and "spike_sweeps" not in arrays:
+        raise DataError(
+            f"{path}: the recording has {len(recording)} sweeps; spike_sweeps says which each of spike_times is in"
+        )
     times = arrays["spike_times"]
     of = arrays.get("spike_sweeps", np.zeros(times.shape, int))
     times, of = real_numbers(times, f"{path}: spike_times"), real_numbers(of, f"{path}: spike_sweeps")

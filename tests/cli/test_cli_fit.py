@@ -188,7 +188,7 @@ def test_a_folder_of_cells_is_a_table_of_models(folder, capsys, cells, processes
 
 def test_a_file_with_too_few_sweeps_does_not_end_the_others(folder, capsys):
     for name, sweeps in (("a", 3), ("b", 1), ("c", 3)):
-        np.savez(folder / f"{name}.npz", current=np.ones((sweeps, 9)), dt=1.0, spike_times=[2.5])
+        np.savez(folder / f"{name}.npz", current=np.ones((sweeps, 9)), dt=1.0, spike_times=[2.5], spike_sweeps=[0])
     settings = {"bounds": {}, "fixed": {}, "only": None, "priors": {}, "inject": None, "test_sweeps": [2]}
     reading = {"signals": (), "sweeps": (), "spikes_above": None, "current_step": None, "series_resistance": None,
                "junction_potential": None}  # fmt: skip

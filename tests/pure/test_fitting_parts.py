@@ -408,6 +408,9 @@ def test_spikes_of_several_sweeps_say_which(tmp_path):
         DataError, match=r"spikes.csv: the recording has 3 sweeps; a column sweep \(from 0\) says which"
     ):
         read_spikes(tmp_path / "spikes.csv", sweeps=3)
+    np.savez(tmp_path / "cell.npz", current=np.zeros((2, 50)), dt=0.5, spike_times=[2.5])
+    with pytest.raises(DataError, match=r"cell.npz: the recording has 2 sweeps; spike_sweeps says which"):
+        read_recording(tmp_path / "cell.npz")
 
 
 def test_npz_has_spikes_of_sweeps(tmp_path):

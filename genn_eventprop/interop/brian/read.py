@@ -198,6 +198,11 @@ class _Reading:
                 self.groups[o.name] = o
             elif id(o) not in contained and type(o).__name__ not in IGNORED:
                 raise DescriptionError(f"{o.name}: {type(o).__name__} {NO_COUNTERPART}")
+        for o in (*self.synapses, *self.groups.values()):
+            if not all(part.active for part in (o, *o.contained_objects)):
+                raise DescriptionError(
+                    f"{o.name}: it, or a part of it, is not active; set active = True, or leave it out"
+                )
         for group in self.groups.values():
             check_not_random(group)
         for o in objects:  # subgroups too

@@ -217,7 +217,13 @@ class _Scope:
 
     def _constant(self, name: str, text: str, where: str) -> ast.expr:
         constant = resolved(name, self.synapses, self.namespace, where, text)
-        value = float(converted(constant.get_value(), constant.dim))
+        found = converted(constant.get_value(), constant.dim)
+        if np.size(found) != 1:
+            raise DescriptionError(
+                f"{where}: {name} has {np.size(found)} values, one for each neuron, in {short(text)}; use a variable "
+                "of the synapses, which has one for each of them"
+            )
+        value = float(found)
         if not np.isfinite(value):
             raise DescriptionError(f"{where}: {name} is {value}, which no weight can be, in {short(text)}")
         return number(value) if is_known(name, constant) else self._value(f"of_{name}", np.asarray(value), constant.dim)

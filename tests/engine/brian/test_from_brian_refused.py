@@ -87,6 +87,7 @@ def synapses(cells, on_pre="v += w", model="w : 1", **more):
         ({"on_pre": "v = 2"}, ["'v = 2'", "adds to a state"]),
         ({"on_pre": "v_pre += w"}, ["changes the source"]),
         ({"on_pre": "v += w * rand()"}, ["on_pre", "rand() is random"]),
+        ({"on_pre": "v += w / N_incoming"}, ["N_incoming has", "one for each neuron", "use a variable of"]),
     ],
 )  # fmt: skip
 def test_synapses(settings, parts):
@@ -95,6 +96,16 @@ def test_synapses(settings, parts):
         from_brian(b2.Network(cells, synapses(cells, **settings)), namespace=NAMES)
     text = str(error.value)
     assert text.startswith("synapses") and all(part in text for part in parts) and "\n" not in text, text
+
+
+def test_what_is_not_active():
+    cells = group(more="x : 1")
+    inputs = synapses(cells)
+    inputs.active = False
+    with pytest.raises(
+        EventPropError, match="^synapses: it, or a part of it, is not active; set active = True, or leave"
+    ):
+        from_brian(b2.Network(cells, inputs), namespace=NAMES)
 
 
 def test_synapses_onto_synapses():
