@@ -100,7 +100,7 @@ def facts_of(data: Events | Currents, tested: bool = False) -> Facts:
         raise DataError(f"{name}: no samples, so nothing can be learned")
     data, counts = _answered(data, name)
     few = data[_few(data.labels, len(data))]
-    if isinstance(few, Events) and (first := float(few.times.min(initial=np.inf))) > CLOCK and few.times.size:
+    if isinstance(few, Events) and few.times.size and (first := float(few.times.min())) > CLOCK:
         raise DataError(
             f"{name}: the first event is at {first:.6g} ms, {first / DAY:.0f} days after the start of a recording: are "
             "the times those of a clock? Subtract the start of each recording"

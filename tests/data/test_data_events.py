@@ -217,6 +217,8 @@ def test_statistics_of_many_channels_need_little_memory() -> None:
 def test_targets_of_different_lengths_are_told():
     with pytest.raises(DataError, match="target 'position' is no array: its parts have different lengths"):
         Events.from_samples([([], []), ([], [])], 2, targets={"position": [[0.1, 0.2], [0.3]]})
+    with pytest.raises(DataError, match="target 'class': a masked array, of which 1 numbers are hidden"):
+        Events.from_samples([([], []), ([], [])], 2, targets={"class": np.ma.masked_equal([0, 1], 1)})
 
 
 @pytest.mark.parametrize("sample", [[(1.0, 2), (5.0, 3)], np.array([[1.0, 2.0], [5.0, 3.0]])])

@@ -152,7 +152,7 @@ def test_names_that_python_or_the_formulas_need_are_refused(name):
     "name", ["double", "int", "neuron", "step", "args", "work", "i", "P_V", "c_0", "grad_x", "Q_10"]
 )
 def test_names_of_generated_code_are_names_like_others(name):
-    model(params={"tau_mem": Param(20.0, "ms"), "v_thresh": Param(1.0), name: Param(1.0)})
+    assert name in model(params={"tau_mem": Param(20.0, "ms"), "v_thresh": Param(1.0), name: Param(1.0)}).params
 
 
 def test_wrong_events_and_modes_say_what_and_where():

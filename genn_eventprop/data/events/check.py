@@ -256,9 +256,10 @@ def named_targets(values: Mapping[str, Any] | np.ndarray, n_samples: int, where:
         if not isinstance(name, str) or not name.isidentifier():
             raise DataError(f"{where}: a target's name is letters, digits and underscores, got {name!r}")
         try:
-            array = np.asarray(values[name])
+            array = np.asanyarray(values[name])
         except ValueError:
             raise DataError(f"{where}: target {name!r} is no array: its parts have different lengths") from None
+        array = unmasked(array, f"{where}: target {name!r}")
         if array.ndim == 1 and array.dtype.kind in "iu" and len(array) == n_samples:
             fields[name] = labels(array, n_samples, None, f"{where}: target {name!r}")[0]  # type: ignore[assignment]
             continue
