@@ -464,7 +464,7 @@ class CudaEngine(InPieces, ProgramEngine):
             i, size = self.plan.numbers[name], self.plan.population(name).size
             key = spikes.sample * size + spikes.neuron
             counts, order = np.bincount(key, minlength=batch * size), np.argsort(key, kind="stable")
-            most = -(-max(counts.max(initial=0), 1) // 8) * 8
+            most = -(-max(int(counts.max(initial=0)), 1) // 8) * 8
             times = np.full((batch * size, most), np.inf)
             times[key[order], np.arange(len(key)) - (np.cumsum(counts) - counts)[key[order]]] = spikes.time[order]
             given |= {f"p{i}_{OBSERVED}": times.reshape(batch, size, most), f"p{i}_most": most}
