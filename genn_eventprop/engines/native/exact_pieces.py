@@ -40,8 +40,8 @@ def why_no_exact_pieces(plan: Plan) -> str:
     """Why exact spike times have no pieces of a plan; empty if they have."""
     if not closed_form(as_arrivals(plan)[0]):
         return (
-            "with exact spike times whole recordings need neurons that are linear between spikes; use "
-            "spike_times='grid'"
+            "with exact spike times whole recordings need neurons that are linear between spikes, with one kind of "
+            "event, and that scale no input with a learned parameter; use spike_times='grid'"
         )
     return ""
 
