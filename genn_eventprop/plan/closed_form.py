@@ -37,16 +37,26 @@ def moves_threshold(d: Derived, receptor: str) -> bool:
 
 
 @lru_cache(maxsize=64)
-def closed_form(plan: Plan) -> bool:
-    """True if every population of a plan is linear between spikes, with one kind of event and at most a refractory
-    period, and no arrival moves a threshold at once or adds a learned amount; and if no currents drive it."""
-    if plan.currents_into:
-        return False
-    if any(needs(p.derived) for p in plan.populations for needs in NO_CLOSED_FORM.values()):
-        return False
+def why_no_closed_form(plan: Plan) -> str:
+    """Why exact spike times of a plan need Taylor series; empty if every population is linear between spikes, with one
+    kind of event and at most a refractory period, and no arrival moves a threshold at once or adds a learned amount;
+    and if no currents drive it."""
+    for c in plan.currents_into:
+        return f"currents drive {c.target!r}"
+    for p in plan.populations:
+        for what, needs in NO_CLOSED_FORM.items():
+            if needs(p.derived):
+                return f"{p.name!r} has {what}"
     for c in plan.connections:
         p = plan.population(c.target)
         learned = [s for n, s in zip(p.derived.params, p.derived.p) if n in p.trainable]
-        if moves_threshold(p.derived, c.receptor) or p.derived.receptors[c.receptor].has(*learned):
-            return False
-    return True
+        if moves_threshold(p.derived, c.receptor):
+            return f"an arrival moves the threshold of {p.name!r} at once"
+        if p.derived.receptors[c.receptor].has(*learned):
+            return f"a learned parameter of {p.name!r} scales its input"
+    return ""
+
+
+def closed_form(plan: Plan) -> bool:
+    """With exact spike times: by closed forms, or by Taylor series if some population has none."""
+    return not why_no_closed_form(plan)

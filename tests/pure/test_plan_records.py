@@ -12,6 +12,7 @@ from genn_eventprop.errors import EngineError, NetworkError, PlanError
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.plan import coefficients, make_plan
+from genn_eventprop.plan.closed_form import why_no_closed_form
 
 
 def network(hidden=None, output=None, **connect):
@@ -122,6 +123,7 @@ def test_moved_thresholds_are_refused_and_gains_are_learned():
     plan = dataclasses.replace(plan_of(delta), spike_times="exact")
     with pytest.raises(EngineError, match="cannot run connection 'input_hidden'.*Delta moves its threshold at once"):
         refuse(plan, "some_engine", {"exact": ALL - {THRESHOLD_JUMPS}})
+    assert why_no_closed_form(plan) == "an arrival moves the threshold of 'hidden' at once"
     scaled = NeuronModel(
         "Scaled", {"V": 0.0, "I": 0.0}, {"tau": Param(20.0, "ms"), "gain": Param(1.0, trainable=True)},
         {"V": "(I - V) / tau", "I": "-I / 5"}, "V - 1", {"V": 0}, input={"exc": {"I": "gain"}},
@@ -130,7 +132,9 @@ def test_moved_thresholds_are_refused_and_gains_are_learned():
     with pytest.raises(EngineError, match="cannot learn hidden.gain: receptor 'exc' of connection 'input_hidden'"):
         refuse(plan, "some_engine", {"grid": ALL - {LEARNED_RECEPTOR_GAIN}})
     assert "hidden.gain" in ReferenceClock(plan, plan.network.initial_parameters(0)).gradients
+    assert why_no_closed_form(plan) == "a learned parameter of 'hidden' scales its input"
     fixed = plan_of(scaled(gain=Param(2.0)))
+    assert why_no_closed_form(fixed) == ""
     ReferenceClock(fixed, fixed.network.initial_parameters(0))
 
 

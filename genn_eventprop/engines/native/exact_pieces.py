@@ -17,7 +17,7 @@ from ...codegen.cpp.exact.arguments import BACK, READ, ROOM, SIZES, STATE
 from ...plan import Plan
 from ...plan.changes import ROOM as CHANGES_ROOM
 from ...plan.changes import as_arrivals
-from ...plan.closed_form import closed_form
+from ...plan.closed_form import why_no_closed_form
 from ..contract.recordings import Forecast, Piece, RecordingRunner, Run, State
 from ..contract.slices import BatchShard
 from .changes import Changes
@@ -38,10 +38,10 @@ OF_INPUT = {"times": np.empty(0), "channels": np.empty(0, np.int32), "offsets": 
 
 def why_no_exact_pieces(plan: Plan) -> str:
     """Why exact spike times have no pieces of a plan; empty if they have."""
-    if not closed_form(as_arrivals(plan)[0]):
+    if why := why_no_closed_form(as_arrivals(plan)[0]):
         return (
-            "with exact spike times whole recordings need neurons that are linear between spikes, with one kind of "
-            "event, and that scale no input with a learned parameter; use spike_times='grid'"
+            "with exact spike times whole recordings need neurons with a closed form between events, but "
+            f"{why}; use spike_times='grid'"
         )
     return ""
 

@@ -773,7 +773,7 @@ def test_what_is_refused():
     curved.connect(curved.input(4), curved.population(QIF(), 5, name="curved"), Dense(1.0))
     plans = make_plan(curved, FirstSpikeCrossEntropy(curved.populations[0]), dt=DT, duration=20.0, spike_times="exact")
     with pytest.raises(
-        EngineError, match="need neurons that are linear between spikes, .* with a learned parameter; use spike_t"
+        EngineError, match="whole recordings need .* 'curved' has dynamics that are not linear .* use spike_t"
     ):
         create(plans, curved.initial_parameters(3), engine="native").recordings(None, 1e9)
     jumps = Network()
