@@ -21,10 +21,18 @@ from .derive import Derived
 FARTHEST = 4.0
 """Maxima farther below the threshold, in s, are none: beyond lies 3e-5 of the noise."""
 
+ROUNDING = 16.0
+"""A slope of g that changes the terms of g by less than this many roundings, in a step, is 0: it goes on as before."""
+
 
 def rest_distance(d: Derived) -> sp.Expr:
     """-g(x(0)), in parameters: the unit of sigma."""
     return -d.events[0].g.subs(dict(zip(d.x, d.x0)), simultaneous=True)
+
+
+def rest_terms(d: Derived) -> sp.Expr:
+    """What g(x(0)) is the sum of, without signs, in parameters: how large its roundings are."""
+    return sp.Add(*(sp.Abs(term) for term in sp.Add.make_args(sp.expand(rest_distance(d)))))
 
 
 def hazard(g: np.ndarray, s: np.ndarray) -> np.ndarray:

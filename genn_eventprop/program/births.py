@@ -16,7 +16,7 @@ import math
 
 import sympy as sp
 
-from ..adjoint.birth import FARTHEST, rest_distance
+from ..adjoint.birth import FARTHEST, rest_distance, rest_terms
 from .nodes import (
     NEURON,
     STEP,
@@ -63,6 +63,7 @@ class Births:
         at_start = drawn.subs(dict(zip(s.d.x, s.d.x0)))
         self.drawn = s.expression(drawn)
         self.width = s.host_value("spike_birth") * s.expression(rest_distance(s.d) - at_start)
+        self.rounding = s.host_value("birth_rounding") * s.expression(rest_terms(s.d))
 
     # forwards
 
@@ -81,12 +82,14 @@ class Births:
     def look(self, start: sp.Expr, end: sp.Expr) -> list[Statement]:
         """g at the start and the end of a step: a maximum at its start, if g rose to it and does not rise from it."""
         # one comparison after the other, and nothing loaded behind one: so compilers make vectors of it
-        peak, reach, rises = name("t", "birth_peak"), name("t", "birth_reach"), choose(above(end, start), 1, 0)
+        peak, reach, least = name("t", "birth_peak"), name("t", "birth_reach"), name("t", "birth_least")
+        rises = choose(above(end - start, least), 1, choose(above(start - end, least), 0, RISE))
         if len(self.event.modes) < len(self.s.d.modes):
             rises = choose(either(*(equal(name("w", "mode"), m) for m in self.event.modes)), rises, 0)
         kink = choose(above(SLOPE, 0), choose(above(BEHIND, 0), 0, SLOPE / (SLOPE - BEHIND)), 0)
         return [
             *([Set(KINK, kink)] if self.moves else []),
+            Let(least, self.rounding),
             Let(reach, FARTHEST * self.width),
             Let(peak, choose(above(RISE, 0), choose(above(rises, 0), LOWEST, start), LOWEST)),
             Set(BIRTH, choose(above(peak, BEST), peak + self.drawn + reach, -1)),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..adjoint.birth import ROUNDING
 from ..losses import LossRecord
 from ..plan import ConnectionRecord, Plan, clock
 from ..plan.coefficients import coefficient_values, integrand_weight, node_part, node_scale, weight_coefficients
@@ -15,11 +16,12 @@ from ..plan.synapse_tables import Tables, delay_steps, ring_steps
 from .connectivity.windows import window_values
 
 
-def grid_values(plan: Plan, slope_floor: float = 0.0) -> dict[str, Any]:
-    """Of the time grid and the losses; slope_floor: see `engines.contract.engine.Engine`."""
+def grid_values(plan: Plan, dtype: Any, slope_floor: float = 0.0) -> dict[str, Any]:
+    """Of the time grid and the losses; dtype: of states, slope_floor: see `engines.contract.engine.Engine`."""
     values: dict[str, Any] = {
         "dt": plan.dt, "floor": slope_floor * plan.dt, "duration": plan.duration, "step_ms": plan.dt,
-        "spike_birth": plan.spike_birth, "n_steps": plan.n_steps, "n_points": plan.n_steps + 1, "n_nodes": 0,
+        "spike_birth": plan.spike_birth, "birth_rounding": ROUNDING * float(np.finfo(dtype).eps),
+        "n_steps": plan.n_steps, "n_points": plan.n_steps + 1, "n_nodes": 0,
     }  # fmt: skip
     return values | loss_values(plan) | auxiliary_values(plan)
 

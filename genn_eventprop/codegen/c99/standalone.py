@@ -103,7 +103,7 @@ class _File:
 
     def __init__(self, plan: Plan, parameters: Mapping[str, np.ndarray], dtype: str, bits: int | None) -> None:
         self.plan, self.dtype, self.bits = plan, dtype, bits
-        self.values: dict[str, Any] = grid_values(plan) | parameter_values(plan, parameters)
+        self.values: dict[str, Any] = grid_values(plan, dtype) | parameter_values(plan, parameters)
         # array of weights, of connections (c) and of currents into populations (k) -> what it belongs to
         self.sources = {f"c{i}_weight": c for i, c in enumerate(plan.connections)}
         self._add_currents(parameters)

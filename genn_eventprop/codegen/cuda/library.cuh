@@ -101,11 +101,13 @@ template <> struct numeric_limits<double> {
     static double infinity() { return INFINITE; }
     static double quiet_NaN() { return NOT_A_NUMBER; }
     static double max() { return 1.7976931348623157e308; }
+    static double epsilon() { return 2.220446049250313e-16; }
 };
 template <> struct numeric_limits<float> {
     static float infinity() { return float(INFINITE); }
     static float quiet_NaN() { return float(NOT_A_NUMBER); }
     static float max() { return 3.4028234663852886e38f; }
+    static float epsilon() { return 1.1920929e-7f; }
 };
 template <> struct numeric_limits<int32_t> {
     static constexpr int32_t max() { return 0x7fffffff; }

@@ -281,7 +281,7 @@ class ProgramEngine(Engine):
 
     @cached_property
     def _of_grid(self) -> Arrays:
-        return grid_values(self.plan, self.slope_floor)
+        return grid_values(self.plan, self.dtype, self.slope_floor)
 
     @cached_property
     def _names_of_neurons(self) -> list[list[str]]:

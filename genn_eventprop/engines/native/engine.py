@@ -331,7 +331,7 @@ class NativeEngine(InPieces):
     def _of_grid(self) -> Arrays:
         if self.plan.spike_times == "exact":
             return {}
-        known = grid_values(self.plan, self.slope_floor)
+        known = grid_values(self.plan, self.dtype, self.slope_floor)
         return {n: v.astype(self.dtype) if isinstance(v, np.ndarray) else v for n, v in known.items()}
 
     def _of_neurons(self) -> Arrays:

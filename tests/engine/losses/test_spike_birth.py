@@ -35,6 +35,14 @@ CURVED = NeuronModel(
     name="Curved", state={"V": 0.0, "I": 0.0}, params={"tau": Param(20.0, "ms")},
     dynamics={"V": "(I - V - V**3) / tau", "I": "-I / tau"}, input="I",
 )  # fmt: skip
+MILLIVOLTS = NeuronModel(
+    name="Millivolts", state={"V": "v_rest", "I": 0.0},
+    params={
+        "tau_mem": Param(20.0, "ms"), "tau_syn": Param(5.0, "ms"), "v_rest": Param(-65.3), "v_thresh": Param(-50.0),
+    },
+    dynamics={"V": "(v_rest - V + 10 * I) / tau_mem", "I": "-I / tau_syn"}, threshold="V - v_thresh",
+    reset={"V": "v_rest"}, input="I",
+)  # fmt: skip
 PEAK = {"v_peak": Param(2.0, trainable=True)}
 LEARNED = {"tau_mem": Param(20.0, "ms", trainable=True), "v_thresh": Param(1.0, trainable=True)}
 
@@ -261,6 +269,29 @@ def test_a_minimum_and_a_maximum_within_a_step():
     first = np.random.default_rng(6).uniform(0.9, 1.2, 12)
     second = first * np.exp(-2.01) * (2.01 * (1 + e) - 1)
     assert found_at_the_edge(model, np.stack([first, second]), np.array([1.0, 3.01]), np.arange(2), 8.0) >= 3
+
+
+@pytest.mark.parametrize("model", [LIFAlpha, MILLIVOLTS])
+@pytest.mark.parametrize("times", ["grid", "exact"])
+def test_neurons_at_rest_that_are_only_inhibited_have_no_maximum(times, model):
+    """At rest the slope of g is 0 but for rounding, which is no rise."""
+    own = {"v_thresh": Param(model.params["v_thresh"].value, trainable=True)}
+    if model is MILLIVOLTS:
+        own |= {"v_rest": np.linspace(-75.3, -60.1, 20), "tau_mem": np.linspace(8.3, 29.9, 20)}
+    net = Network()
+    hidden = net.population(model(**own), 20, "hidden")
+    output = net.population(LI(), 3, "output")
+    net.connect(net.input(5), hidden, Dense(-np.abs(np.random.default_rng(2).normal(1.0, 0.5, (5, 20)))), delay=0.7)
+    net.connect(hidden, output, Dense(Normal(0.0, 0.7)))
+    loss = losses.IntegratedVoltageCrossEntropy(output)
+    plan = make_plan(net, loss, dt=0.5, duration=40.0, spike_times=times, spike_birth=0.35)
+    events = Events.from_samples([([5.2, 7.9, 11.0], [0, 3, 1])], 5, labels=[1])
+    engines = [("native", "float32"), ("native", "float64")]
+    engines += [("reference_event", None)] if times == "exact" else [("reference_clock", None), ("c99", "float32")]
+    for name, dtype in engines:
+        made = create(plan, net.initial_parameters(3), engine=name, **({"dtype": dtype} if dtype else {}))
+        made.run(made.load(events), [0], training=True)
+        assert not made.gradients["hidden.v_thresh"].any(), (name, dtype)
 
 
 def found_at_the_edge(model, weights, times, channels, duration, read=LI):

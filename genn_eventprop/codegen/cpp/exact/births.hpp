@@ -17,6 +17,7 @@ struct Births : Trajectory<O> {
     Candidate open[N];    // of the present interval; step: -1 for none, and then g is the least that counts
     double width[N];
     Buffer<scalar> best, rising, rows;  // best: g of `open`; rising: the slope of g just before the present time, if it rises
+    scalar terms[n + 1];                // of y and 1 in `rounding`
     bool has_own[N];                    // whether any of `mine` is the neuron's
     int64_t now = 0;
 
@@ -123,6 +124,19 @@ struct Births : Trajectory<O> {
                 r[3 * n + 2] = scalar(s[l]), r[3 * n + 3] = scalar(change);
             }
         }
+        for (int i = 0; i <= n; ++i) terms[i] = scalar(rounding_of(out, 0, i));
+    }
+    // The slope of g that a unit of y_i, or 1 for i = n, may have by rounding; see adjoint/birth.py. The first powers of s stand
+    // for all.
+    static double rounding_of(const O& out, int column, int i) {
+        const auto *g = out.rho + i * S + column, *slope = g + (n + 1) * S;
+        return ROUNDING * std::numeric_limits<scalar>::epsilon() * (std::fabs(double(*g)) / out.delta + std::fabs(double(*slope)));
+    }
+    // Below which the slope of g is 0.
+    static double rounding(const O& out, int k, const double* v) {
+        double most = rounding_of(out, O::column_of(k), n);
+        for (int i = 0; i < n; ++i) most += rounding_of(out, O::column_of(k), i) * std::fabs(v[i]);
+        return most;
     }
     // Where in [a, b] the slope of g crosses zero from above, by Newton's method within brackets; of those neurons of a vector at
     // which `asked` is not negative. slope_a > 0 and slope_b < 0: at the ends. Sets g there.
@@ -178,11 +192,15 @@ struct Births : Trajectory<O> {
             vec x[n], needs = vec{} - 1, bend = vec{} + out.curve[n];
             for (int i = 0; i < n; ++i) x[i] = load(y[i].data + from);
             vec g = of(rows, x), slope = of(rows + n + 1, x);
-            needs = ((load(rising.data + from) > 0) & (slope <= 0) & (g > top)) ? vec{} : needs;
+            const vec before = load(rising.data + from);
+            vec least = vec{} + terms[n];
+            for (int i = 0; i < n; ++i) least += terms[i] * larger(x[i], -x[i]);
+            const auto kink = (before > 0) & (slope <= 0) & (g > top);
             for (int64_t j = 0; j <= count; ++j) {
                 const scalar *r = rows + (j + 1) * W, h = r[3 * n + 2] - r[3 * n + 2 - W];
                 const vec next = of(r + n + 1, x), most = g + h * slope;
                 const vec falls = ((slope > 0) & (next < 0) & (most > top)) ? vec{} : vec{} - 1;
+                if (j == 0) needs = (kink & ((slope < -least) | (next < -least))) ? vec{} : needs;
                 if (n > 2) {
                     needs = falls >= 0 ? vec{} : needs;  // then a slope may change its sign twice within a segment
                     bend = vec{} + out.curve[n];
@@ -193,6 +211,7 @@ struct Births : Trajectory<O> {
                     const vec at = summit(out, x, vec{} + r[3 * n + 2 - W], vec{} + r[3 * n + 2], slope, next, falls, highest);
                     for (; mask; mask &= mask - 1) {
                         const int l = __builtin_ctz(mask), k = from + l;
+                        if (slope[l] <= least[l]) needs[l] = 0;  // 0, or nearly
                         double v[n];
                         for (int i = 0; i < n; ++i) v[i] = double(x[i][l]);
                         if (k < N && !has_own[k] && mode_of[k] == 0) offer(k, v, double(highest[l]), double(at[l]));
@@ -206,8 +225,8 @@ struct Births : Trajectory<O> {
                 needs = ((next > 0) & (slope <= 0) & (g > top)) ? vec{} : needs;
                 for (int i = 0; i < n; ++i) x[i] += r[2 * n + 2 + i] * w;
             }
-            const vec before = load(rising.data + from);
-            store(rising.data + from, slope);
+            const vec kept = before > 0 ? least : vec{} - 1;
+            store(rising.data + from, larger(slope, -slope) > least ? slope : kept);
             for (unsigned mask = not_negative(needs); mask; mask &= mask - 1) {
                 const int k = from + __builtin_ctz(mask);
                 if (k >= N || has_own[k] || mode_of[k] != 0) continue;
@@ -236,7 +255,7 @@ struct Births : Trajectory<O> {
                 const scalar* end = S == 1 && !is_own ? rows.data + (j + 1) * W : nullptr;
                 if (start) g = at(start, v), slope = at(start + n + 1, v);
                 const bool known = n <= 2 && S == 1 && (start || reset);
-                if (!(known && goes_on(k, was, v, from, to, g, slope, end))) segment(out, k, was, v, from, to);
+                if (!(known && goes_on(out, k, was, v, from, to, g, slope, end))) segment(out, k, was, v, from, to);
                 from = to, start = end, reset = false, std::memcpy(was, v, sizeof v);
             }
             if (is_own) {
@@ -271,11 +290,11 @@ struct Births : Trajectory<O> {
     }
     // Whether all is said of a segment that begins with g and a slope, as in `sift`. end: the row at its end, nullptr at an own
     // spike, up to which a slope that changes its sign but once rises.
-    bool goes_on(int k, const double* was, const double* v, double from, double to, double g, double slope, const scalar* end) {
-        const double last = end ? at(end + n + 1, v) : 1.0;
-        if (slope > 0 && last < 0 && g + (to - from) * slope > open[k].g) return false;
+    bool goes_on(const O& out, int k, const double* was, const double* v, double from, double to, double g, double slope, const scalar* end) {
+        const double last = end ? at(end + n + 1, v) : 1.0, least = rounding(out, k, v);
+        if (std::fabs(slope) <= least || (slope > 0 && last < 0 && g + (to - from) * slope > open[k].g)) return false;
         if (rising[k] > 0 && slope <= 0) offer(k, was, g, from, double(rising[k]));
-        rising[k] = scalar(last);
+        rising[k] = scalar(turned(last, least, slope));
         return true;
     }
     // Sets g and its slope behind the spike.
@@ -293,11 +312,18 @@ struct Births : Trajectory<O> {
         out.of(k).powers(v, c);
         for (int p = 0; p < m; ++p) slope[p] = (p + 1) * c[p + 1];
         const double g = value_of(c, m, from), first = value_of(slope, m - 1, from), last = value_of(slope, m - 1, to);
-        if (rising[k] > 0 && first <= 0) offer(k, was, g, from, double(rising[k]));
-        rising[k] = scalar(last);
+        const double least = rounding(out, k, v), before = double(rising[k]);
+        rising[k] = scalar(turned(last, least, turned(first, least, before)));
+        if (std::fabs(first) <= least && std::fabs(last) <= least) return;
+        if (before > 0 && (last < -least ? first <= least : first < -least)) offer(k, was, g, from, before);
         const double bend = bend_of(c, m, to), h = to - from, end = value_of(c, m, to);
         if (std::fmax(g, end) + 0.125 * bend * h * h <= open[k].g || std::fabs(first) > bend * h) return;
-        each_maximum(slope, m, from, to, [&](double s) { offer(k, v, value_of(c, m, s), s); });
+        bool at_rest = before <= 0 && std::fabs(first) <= least;  // then a maximum by rounding is none
+        each_maximum(slope, m, from, to, [&](double s) {
+            const double top = value_of(c, m, s);
+            if (!at_rest || top - g > least * h) offer(k, v, top, s);
+            at_rest = false;
+        });
     }
     void offer(int k, const double* v, double g, double s, double rise = 0) {
         Candidate& b = open[k];

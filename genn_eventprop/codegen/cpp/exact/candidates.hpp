@@ -14,6 +14,9 @@ inline double hazard_of(double g, double width) {
     return std::sqrt(2 / 3.14159265358979323846) * std::exp(-0.5 * u * u) / (width * std::erfc(-u * std::sqrt(0.5)));
 }
 
+// The slope of g as it is remembered: one that is 0, but for rounding, keeps the sign of the one before.
+inline double turned(double slope, double least, double before) { return std::fabs(slope) > least ? slope : before > 0 ? least : -1; }
+
 // A time: the number of a step among all of a recording, and ms from its start.
 struct Moment {
     int64_t step;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ....adjoint.birth import FARTHEST
+from ....adjoint.birth import FARTHEST, ROUNDING
 from ....plan import ConnectionRecord, PopulationRecord
 from ....plan.groups import groups
 from ....program.events import OBSERVED
@@ -16,7 +16,10 @@ from ..grid.work import prepare
 from .program import ExactProgram, function
 from .readings import reads
 
-BIRTH_CONSTANTS = f"constexpr double FARTHEST = {FARTHEST};  // maxima farther below the threshold, in widths of the noise, are none\n"
+BIRTH_CONSTANTS = f"""\
+constexpr double FARTHEST = {FARTHEST};  // maxima farther below the threshold, in widths of the noise, are none
+constexpr double ROUNDING = {ROUNDING};  // slopes of g that change its terms by fewer roundings in a step are 0
+"""
 NO_HALVES = """\
     void prepare_back(const Args&) {}
     void trade(Work&) {}

@@ -19,7 +19,7 @@ struct Births {
     List<Peak> peaks;
     Buffer<int64_t> peak;             // of every piece: the largest maximum inside, -1 for none that counts
     Buffer<double> first, last, end;  // of every piece: slope of g at its start and at its end, g at its end
-    double width[N];
+    double width[N], rising[N];  // rising: whether g of a neuron rises just before its next piece
     Path path;
 
     // Once the trial is over.
@@ -27,7 +27,7 @@ struct Births {
         all.count = peaks.count = 0;
         path.clear(N), o.find_path(path);
         peak.reserve(o.pieces.count), first.reserve(o.pieces.count), last.reserve(o.pieces.count), end.reserve(o.pieces.count);
-        for (int k = 0; k < N; ++k) O::model::birth_width(args, k, width + k);
+        for (int k = 0; k < N; ++k) O::model::birth_width(args, k, width + k), rising[k] = -1;
         o.each(args, path, [&](int64_t number, const octet (*c)[TERMS], int l, double unit) { look(o, args, number, c, l, unit); });
         for (int k = 0; k < N; ++k) choose(o, k);
     }
@@ -44,14 +44,23 @@ struct Births {
             slope[j - 1] = j * g[j];
         }
         g[0] = O::model::threshold(args, k, 0, p.x);
-        first[number] = slope[0] / unit, last[number] = value_of(slope, m - 1, h) / unit, end[number] = value_of(g, m, h), peak[number] = -1;
+        // a slope that is 0, but for rounding, keeps the sign of the one before; the pieces of a neuron come in order of time
+        double least = 0, at_end = value_of(slope, m - 1, h) / unit;
+        for (int i = 0; i < n; ++i) least += ROUNDING * std::numeric_limits<double>::epsilon() * std::fabs(dg[i] * p.x[i]);
+        const double before = p.why == OWN_EVENT ? -1 : rising[k];
+        first[number] = at_end < -least && slope[0] / unit <= least ? -1 : turned(slope[0] / unit, least, before);
+        last[number] = turned(at_end, least, first[number]);
+        rising[k] = last[number], end[number] = value_of(g, m, h), peak[number] = -1;
         double most = 0;
         for (int j = m; j >= 1; --j) most = (most + std::fmax(g[j], 0.0)) * h;
         if (g[0] + most <= lowest || !O::model::possible(0, p.mode) || std::fabs(slope[0]) > bend_of(g, m, h) * h) return;
+        bool at_rest = !(before > 0) && std::fabs(slope[0] / unit) <= least;  // then a maximum by rounding is none
         double best = lowest;
         each_maximum(slope, m, 0.0, h, [&](double s) {
             const double value = value_of(g, m, s);
-            if (!(value > best) || !(s < h)) return;
+            const bool none = at_rest && value - g[0] <= least * h * unit;
+            at_rest = false;
+            if (none || !(value > best) || !(s < h)) return;
             if (peak[number] < 0) peak[number] = peaks.count, peaks.push();
             Peak& top = peaks[peak[number]];
             best = top.g = value, top.at = p.start + s * unit;

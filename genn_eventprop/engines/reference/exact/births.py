@@ -16,7 +16,10 @@ from ....adjoint.birth import FARTHEST, hazard
 from ....plan import Plan
 from .population import PopulationModel
 from .records import Recording, Segments
-from .series import at, bernstein, derivative, largest_inside
+from .series import LEAST_CHANGE, ORDER, at, basis, bernstein, derivative, largest_inside
+
+PROBES = np.linspace(0.0, 1.0, 65)
+"""Where in a segment it is asked whether g rises: a long one may end with slopes that are rounding."""
 
 
 @dataclass(frozen=True)
@@ -66,24 +69,33 @@ class _Search:
     def __init__(self, seg: Segments, g: np.ndarray, possible: np.ndarray) -> None:
         self.seg, self.g, self.possible, self.bounds = seg, g, possible, bernstein(g)
         slope, ones = derivative(g), np.ones(g.shape[1])
-        self.end, self.slope_start, self.slope_end = at(g, ones), at(slope, 0 * ones), at(slope, ones)
+        self.end, self.slope_end = at(g, ones), at(slope, ones)
+        # 1 where g rises, -1 where it falls, 0 where its slope is rounding
+        # ORDER: a slope is up to this much larger than differences of Bernstein coefficients
+        along = basis(PROBES) @ slope
+        turns = np.sign(along) * (np.abs(along) > LEAST_CHANGE * ORDER * np.abs(g).max(axis=0))
+        self.turn_start = turns[0]
+        last = len(PROBES) - 1 - (turns[::-1] != 0).argmax(axis=0)
+        self.turn_end = turns[last, np.arange(g.shape[1])]
 
     def largest(self, part: np.ndarray, best: float) -> tuple[float, float | None, float]:
         """(g, time, rise) of the largest maximum above `best` in the segments of an interval; time None: none."""
         time: float | None = None
-        rise = 0.0
-        part = part[
-            self.seg.length[part] > 0
-        ]  # of arrivals of one instant, the slopes before and behind all of them count
-        for s, following in zip(part, [*part[1:], -1]):
+        # rises: whether g does just before the segment; where its slope is 0, but for rounding, it goes on as before
+        rise, rises = 0.0, False
+        # of arrivals of one instant, the slopes before and behind all of them count
+        part = part[self.seg.length[part] > 0]
+        # the end of an interval is a spike, that of the trial followed by nothing
+        for before, s in zip([-1, *part], part):
+            rose, rises = rises, rises if self.turn_start[s] == 0 else bool(self.turn_start[s] > 0)
+            if rose and not rises and self.end[before] > best:
+                best, time = float(self.end[before]), float(self.seg.end[before])
+                rise = max(float(self.slope_end[before] / self.seg.length[before]), 0.0)
             if not self.possible[s]:
+                rises = False
                 continue
-            u, value = largest_inside(self.g[:, s], self.bounds[:, s], best)
+            u, value = largest_inside(self.g[:, s], self.bounds[:, s], best, rises)
             if u is not None:
                 best, time, rise = value, float(self.seg.start[s] + u * self.seg.length[s]), 0.0
-            # the end of an interval is a spike, and that of the trial is followed by nothing
-            turns = following >= 0 and self.slope_end[s] > 0 >= self.slope_start[following]
-            if turns and self.end[s] > best:
-                best, time = float(self.end[s]), float(self.seg.end[s])
-                rise = float(self.slope_end[s] / self.seg.length[s])
+            rises = rises if self.turn_end[s] == 0 else bool(self.turn_end[s] > 0)
         return best, time, rise

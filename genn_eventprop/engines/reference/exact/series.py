@@ -21,6 +21,8 @@ DOUBLING = (1, 2, 4, 8, 16)  # `basis` computes degrees m + 1 .. 2 m from those 
 
 NEWTON_TOLERANCE = 1e-10  # steps this short shrink quadratically, unless they are rounding already
 
+LEAST_CHANGE = 1e-14  # of a polynomial in relation to its coefficients: what it changes by less is rounding
+
 PROBES_BEFORE_ROOT = np.linspace(0.05, 0.95, 16)  # fractions of a root where a copy must be below zero
 
 
@@ -190,26 +192,29 @@ def follow_root(coefficients: np.ndarray, u: float) -> np.ndarray:
     return np.where(good & (at(slope, roots) > 0), roots, np.nan)
 
 
-def largest_inside(coefficients: np.ndarray, bounds: np.ndarray, best: float) -> tuple[float | None, float]:
+def largest_inside(
+    coefficients: np.ndarray, bounds: np.ndarray, best: float, rises: bool = False
+) -> tuple[float | None, float]:
     """The stationary maximum of a polynomial on [0, 1] above `best`: (u, value), u None if there is none.
 
     Branch and bound on Bernstein coefficients: their maximum bounds the polynomial, and where their differences change
-    sign once there is one stationary point. A polynomial that starts to fall from a slope of 0, as after rest, has no
-    maximum there, whatever sign rounding gives that slope.
+    sign once there is one stationary point. A polynomial that is level but for rounding goes on as before.
+
+    Args:
+        rises: whether it does before 0.
     """
     _, left, right = _bernstein()
-    falling, tiny = -derivative(coefficients), 1e-14 * float(np.abs(coefficients).max())
+    falling, tiny = -derivative(coefficients), LEAST_CHANGE * float(np.abs(coefficients).max())
     stack, place = [(0.0, 1.0, bounds)], None
     while stack:
         low, high, b = stack.pop()
-        if b.max() <= best + tiny:  # `tiny`: a maximum that is better by rounding only is none
-            continue
-        rising = np.diff(b) > 0
-        rising[0] &= low > 0 or b[1] - b[0] > tiny
-        changes = np.count_nonzero(rising[1:] != rising[:-1])
-        if changes == 0 or (changes == 1 and not rising[0]):
-            continue  # monotonous, or a minimum: the larger end has been compared already
-        if changes == 1:
+        change = np.diff(b)
+        level = np.abs(change) <= tiny * (high - low)
+        up = np.append([rises] if level[0] else [], change[~level] > 0).astype(bool)
+        changes = np.count_nonzero(up[1:] != up[:-1])
+        if b.max() <= best + tiny or changes == 0 or (changes == 1 and not up[0]):
+            pass  # better by rounding only, or monotonous, or a minimum: the larger end has been compared already
+        elif changes == 1:
             u = solve(falling, low, high)
             value = _value_and_slope(coefficients[::-1].tolist(), u)[0]
             if value > best:
@@ -217,4 +222,6 @@ def largest_inside(coefficients: np.ndarray, bounds: np.ndarray, best: float) ->
         elif high - low > 2.0**-40:
             middle = 0.5 * (low + high)
             stack += [(middle, high, right @ b), (low, middle, left @ b)]
+            continue
+        rises = bool(up[-1])
     return place, best
