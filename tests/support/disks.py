@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +18,14 @@ import pytest
 def small_files(size: int) -> Iterator[None]:
     """Every write of this process beyond `size` bytes of a file fails as on a full disk, with EFBIG."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Python 3.11 takes a short write of compiled code for a whole one, and leaves a module that cannot be imported
+    writes_nothing, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        sys.dont_write_bytecode = writes_nothing
 
 
 @contextmanager
