@@ -81,12 +81,12 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Before pytest chooses by markers. Of tests that run in CI only, `.ci/run` takes a share."""
+    """Before pytest chooses by markers. Of tests that run in CI only, `.ci/run` takes one part of several."""
     one_in(items)
-    share = int(os.environ.get("GENN_EVENTPROP_CI_SHARE", "1"))
+    share, part = (int(os.environ.get(f"GENN_EVENTPROP_CI_{name}", n)) for name, n in (("SHARE", "1"), ("PART", "0")))
     if share > 1:
         in_ci = [item for item in items if item.get_closest_marker("ci")]
-        left_out = [item for i, item in enumerate(in_ci) if i % share]
+        left_out = {item for i, item in enumerate(in_ci) if i % share != part % share}
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
 

@@ -112,7 +112,7 @@ def test_a_wrong_network_and_a_script_that_breaks_off_are_faults(tmp_path, monke
 
 
 @pytest.mark.parametrize("end", ["right", "doubted", "wrong result", "bare traceback"])
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 def test_a_fit_that_is_sure_of_something_else_is_a_fault(tmp_path, monkeypatch, end):
     """Cell 24 as it is drawn and runs; its fit is made up."""
     doubts = ["tau is not determined"] if end == "doubted" else []

@@ -216,6 +216,7 @@ def test_a_disk_that_is_full_when_the_training_is_over(page, monkeypatch, capsys
     assert RunFolder("run").results["epochs"] == 3
 
 
+@pytest.mark.ci
 def test_batch_sizes_over_epochs(page, capsys):
     assert main([*page, "--batch-sizes", "2:8,3:16"]) == 0
     assert RunFolder("run").results["updates"] == 4 + 2 + 1

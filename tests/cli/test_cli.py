@@ -152,6 +152,7 @@ def test_ctrl_c_lets_the_batch_end_and_nothing_is_lost(tiny, monkeypatch, capsys
     assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
 
 
+@pytest.mark.ci
 def test_an_experiment_file_runs_directly(tiny):
     command = [sys.executable, tiny, "--epochs", "1", "--run-dir", "run"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -209,6 +210,7 @@ def test_help_lists_options_with_defaults(tiny, capsys, monkeypatch):
         assert printed.out == "" and printed.err.startswith("usage: genn-eventprop")
 
 
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [

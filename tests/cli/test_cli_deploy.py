@@ -25,6 +25,7 @@ def run(tmp_path_factory):
     return folder
 
 
+@pytest.mark.ci
 def test_a_run_becomes_a_c_file(run, tmp_path, capsys):
     out = tmp_path / "model.c"
     capsys.readouterr()
@@ -117,6 +118,7 @@ int main(void) {
 """
 
 
+@pytest.mark.ci
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
 def test_the_run_of_the_readme_becomes_a_c_file_that_says_what_predict_says(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -161,6 +163,7 @@ def test_export_prints_the_same_table_every_time(run, tmp_path, capsys):
     assert tables[0] == tables[1] == tables[2] == sorted(tables[0]) and len(tables[0]) > 4
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("every", [130.0, pytest.param(40.0, marks=pytest.mark.ci)])
 def test_the_example_listens_to_the_end(run, tmp_path, every):
     """Chunks need not divide the trial."""
@@ -180,6 +183,7 @@ def test_the_example_listens_to_the_end(run, tmp_path, every):
     assert done.stdout.splitlines()[-1] == f"heard: {model.class_names[label]}"
 
 
+@pytest.mark.ci
 def test_a_run_in_integers(run, tmp_path, capsys):
     """A C file whose state is as large as printed, and the accuracy of the rounded network beside that of the run."""
     out = tmp_path / "model.c"
@@ -207,6 +211,7 @@ def test_a_run_in_integers(run, tmp_path, capsys):
     assert "--dt is the step of integers" in capsys.readouterr().err
 
 
+@pytest.mark.ci
 def test_integers_predict_what_the_run_predicts(run):
     """With many bits; in `samples.npz` there are those that the run held out."""
     model, fine = genn_eventprop.load(run), Profile(name="fine", weight_bits=16, decay_bits=16)

@@ -253,7 +253,7 @@ def test_a_killed_fit_goes_on(folder):
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, Terminated])
 @pytest.mark.parametrize("stage", [1, 3, 5])
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 def test_the_same_command_goes_on_after_the_last_stage(folder, capsys, monkeypatch, stop, stage):
     step_cell(folder / "a.npz")
     assert main(["fit", "lif", "a.npz", *SMALL, "--run-dir", "whole"]) == 0
@@ -322,6 +322,7 @@ def test_a_fit_of_adex_that_was_stopped_ends_with_the_same_bits(folder, capsys, 
     assert {**whole, "seconds_fitting": 0} == {**resumed, "seconds_fitting": 0}
 
 
+@pytest.mark.ci
 def test_a_stage_that_cannot_be_saved_or_read_is_a_note(folder, capsys, monkeypatch):
     step_cell(folder / "a.npz")
 

@@ -11,6 +11,7 @@ from genn_eventprop.cli import main
 from genn_eventprop.fitting import infer
 
 
+@pytest.mark.ci
 def test_a_simulated_network_is_found(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["infer", "--quick", "--no-progress"]) == 0
@@ -45,6 +46,7 @@ def test_a_file_of_spikes_in_seconds(tmp_path, monkeypatch, capsys):
     assert "run folder out exists and is not empty" in capsys.readouterr().err
 
 
+@pytest.mark.ci
 def test_what_was_stopped_goes_on_after_the_neurons_that_are_done(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     rows = "\n".join(f"{20.0 * k + k % 7},{k % 3}" for k in range(1, 100))

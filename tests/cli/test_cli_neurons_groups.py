@@ -76,6 +76,7 @@ def test_a_neuron_in_a_file_has_options_and_defaults(folder):
         neuron_of("neuron.py:Mine(v_th=0.5)", "--neuron")
 
 
+@pytest.mark.ci
 def test_a_run_with_a_neuron_of_ones_own(folder, capsys):
     """A run folder does not make its reader run a file: predictions need none, and training on needs a word."""
     Path("neuron.toml").write_text('neuron = {"neuron.py:Mine" = {v_t = 0.02}}\n')
@@ -107,6 +108,7 @@ STUDIES = {
 }  # fmt: skip
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("kind", ["scan", pytest.param("search", marks=pytest.mark.ci)])
 def test_a_killed_study_with_a_neuron_of_ones_own_goes_on(folder, kind, capsys):
     """kill -9, and the same command again: the file of the study names the neuron once more."""

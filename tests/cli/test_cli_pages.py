@@ -74,6 +74,7 @@ def test_pages_named_by_a_folder_are_never_run(sent, capsys, command, named):
     assert not Path("RAN").exists()
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     "arguments",
     [["report", "run"], ["export", "run", "weights.npz"], ["plot", "run"], ["predict", "run", "samples.npz"]],

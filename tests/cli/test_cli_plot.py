@@ -76,6 +76,7 @@ def test_every_figure_of_every_run_and_one_page_of_all(runs, capsys):
     assert text.startswith("<?xml")
 
 
+@pytest.mark.ci
 def test_the_figures_of_one_run_go_where_out_says(runs, capsys):
     before = names("two/seed1/plots")
     assert main(["plot", "two/seed1", "--out", "mine", "--only", "curves,trial"]) == 0
@@ -86,6 +87,7 @@ def test_the_figures_of_one_run_go_where_out_says(runs, capsys):
     assert Path("mine/curves.png").read_text() == "a text of mine"
 
 
+@pytest.mark.ci
 def test_connections_have_figures_of_their_own(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     image = EXPERIMENT.replace("import Dense,", "import Conv2D, Delay, Dense, Sparse, Uniform,")
@@ -156,6 +158,7 @@ def test_what_plot_refuses(runs, capsys, arguments, status, message):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.ci
 def test_figures_on_a_full_disk_stay_as_they_were(runs, capsys):
     some = ["--only", "curves,confusion"]
     assert main(["plot", "two/seed1", *some]) == 0

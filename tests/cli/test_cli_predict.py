@@ -78,6 +78,7 @@ def table(arguments, capsys):
     return list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
 
 
+@pytest.mark.ci
 def test_recordings_go_through_the_ear_and_the_preprocessing(here, capsys):
     capsys.readouterr()
     assert main(["predict", "run", "hum.wav", "whistle.wav"]) == 0
@@ -126,6 +127,7 @@ def test_data_sets_with_labels_get_an_accuracy(here, capsys):
     assert lines[3].split()[:3] == ["hum.wav", "-", "low"]
 
 
+@pytest.mark.ci
 def test_class_folders_are_labels(here, capsys):
     """Of files without a label; a folder of another name is no class, and a label in a file counts more."""
     for folder in ("words/low", "words/high", "words/hum"):
@@ -286,6 +288,7 @@ def test_files_of_equal_names_are_told_apart_by_their_paths(here, capsys):
     assert [row["sample"] for row in table([str(here / "anna")], capsys)] == [str(here / "anna/1.wav")]
 
 
+@pytest.mark.ci
 def test_weights_of_another_run_from_the_command_line(here, capsys):
     Path("tones.py").write_text(PAGE)
     train = ["train", "tones.py", "--epochs", "1"]

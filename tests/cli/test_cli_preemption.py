@@ -90,6 +90,7 @@ def same_as_whole(run="run"):
     assert lines[0] == lines[1]
 
 
+@pytest.mark.ci
 def test_one_line_begins_goes_on_and_is_done(folder, capsys):
     process = start(*LINE, "--pause", "0.15", "--checkpoint-batches", "1")
     until(lambda: Path("run/metrics.jsonl").exists(), process)

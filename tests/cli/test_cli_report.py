@@ -66,6 +66,7 @@ def results(run: str) -> dict:
     return json.loads((Path(run) / "results.json").read_text())
 
 
+@pytest.mark.ci
 def test_lines_are_settings_and_cells_come_from_the_runs(runs, capsys):
     capsys.readouterr()
     assert main(["report", "seeds", "folds", "one4", "one5"]) == 0

@@ -98,6 +98,7 @@ class Reader(html.parser.HTMLParser):
         self.alt += [given.get("alt", "")] if tag == "img" else []
 
 
+@pytest.mark.ci
 def test_a_paper_is_run_once_and_reported(folder, capsys):
     assert main(["reproduce", "tiny.paper.toml", "--processes", "2"]) == 0
     out = capsys.readouterr().out
@@ -139,6 +140,7 @@ def test_a_paper_is_run_once_and_reported(folder, capsys):
     assert "6 runs, 6 already finished" in capsys.readouterr().out
 
 
+@pytest.mark.ci
 def test_the_report_is_one_file_without_a_network(folder, capsys):
     assert main(["reproduce", "tiny.paper.toml", "--only", "narrow", "--seeds", "1"]) == 0
     text = (ROOT / "report.html").read_text()
@@ -193,6 +195,7 @@ def test_a_killed_reproduction_goes_on(folder):
     assert (a["test_loss"], a["updates"]) == (b["test_loss"], b["updates"])
 
 
+@pytest.mark.ci
 def test_only_quick_dry_run_and_report(folder, capsys):
     assert main(["reproduce", "tiny.paper.toml", "--dry-run"]) == 0
     told = capsys.readouterr().out.split()

@@ -83,6 +83,7 @@ def begun():
     return sorted(Path("begun.txt").read_text().split()) if Path("begun.txt").exists() else []
 
 
+@pytest.mark.ci
 def test_a_scan_runs_every_cell_once_and_tabulates(folder, capsys):
     Path("s.toml").write_text(SCAN.format(epochs=2, hidden=[3, 13]))
     assert main(["scan", "s.toml"]) == 1
@@ -149,6 +150,7 @@ def test_a_killed_scan_takes_its_trainings_along_and_goes_on(folder):
         assert (a["test_loss"], a["updates"]) == (b["test_loss"], b["updates"])
 
 
+@pytest.mark.ci
 def test_leaving_the_runner_early_ends_its_processes(tmp_path):
     Path(tmp_path, "sleep.py").write_text("import sys, time\nprint('begun', flush=True)\ntime.sleep(60)\n")
     arguments = {"short": ("--version",), "long": (str(tmp_path / "sleep.py"),), "waiting": ()}
@@ -165,6 +167,7 @@ def test_leaving_the_runner_early_ends_its_processes(tmp_path):
     assert time.monotonic() - began < 30  # not the minute that "long" would take
 
 
+@pytest.mark.ci
 def test_a_cell_with_other_settings_is_not_done(folder, capsys):
     Path("s.toml").write_text('experiment = "tiny.py"\n[settings]\nepochs = 1\n')
     assert main(["scan", "s.toml"]) == 0 and begun() == ["all"]
@@ -237,6 +240,7 @@ def test_the_table_is_ordered_by_validation():
     assert "65.00 %" in text and "no validation set" in text
 
 
+@pytest.mark.ci
 def test_local_trainings_share_warm_processes(tmp_path, monkeypatch):
     """Six jobs on two processes; what ends its process, or raises, is a failed job with its reason in the log."""
     monkeypatch.chdir(tmp_path)
@@ -272,6 +276,7 @@ while len(ranks.read_text().split()) < {count} and time.monotonic() < until:
 """
 
 
+@pytest.mark.ci
 def test_trainings_at_once_have_ranks_by_which_they_share_gpus(tmp_path, monkeypatch):
     """The process in the place of one that died has its rank; one process alone keeps the rank that it was given."""
     monkeypatch.chdir(tmp_path)

@@ -159,6 +159,7 @@ def test_an_old_run_is_known_by_its_records(folder, kept):
     assert mark.kind_of(Path("there")) is None
 
 
+@pytest.mark.ci
 def test_old_folders_of_every_kind_go_on(folder, capsys):
     assert main([*LINE, "--epochs", "1"]) == 0
     Path("there", mark.NAME).unlink()

@@ -126,6 +126,7 @@ def test_no_text_of_a_model_leaves_its_place(run, tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("*MARK*"))
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("together", [True, pytest.param(False, marks=pytest.mark.ci)])
 @pytest.mark.parametrize("name", ["config.json", "metrics.jsonl"])
 def test_no_text_of_a_record_leaves_the_page(run, tmp_path, name, together, monkeypatch):
@@ -150,7 +151,7 @@ def test_no_text_of_a_record_leaves_the_page(run, tmp_path, name, together, monk
     assert not list(tmp_path.rglob("*MARK*"))
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(15)
 @pytest.mark.parametrize("text", EVIL, ids=range(len(EVIL)))
 def test_names_of_weights_are_names(run, tmp_path, text, monkeypatch, capsys):
     """They name files of export, and elements of the page."""

@@ -100,7 +100,7 @@ def shell(line, module="-m genn_eventprop", **environment):
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize(
     "line, status, says",
     [
@@ -115,7 +115,7 @@ def test_closed_streams(page, line, status, says):
     assert found == status and says in err and b"Traceback" not in err
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "name, locale", [("\u00e9", {"PYTHONIOENCODING": "ascii"}), ("r\udcff", {"LC_ALL": "C.UTF-8"})]
 )

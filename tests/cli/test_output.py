@@ -80,7 +80,7 @@ def as_whole(run="run"):
     assert Path(run, "results.json").is_file()
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 @FULL
 @pytest.mark.parametrize(
     ("line", "status"),
@@ -98,7 +98,7 @@ def test_output_never_ends_a_training(folder, line, status):
     as_whole()
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.ci
 @FULL
 @pytest.mark.parametrize("command", ["report run", "show run", "cache where", "engines", "plot run --only curves"])
 def test_a_full_stdout_is_named(folder, command):
@@ -109,6 +109,7 @@ def test_a_full_stdout_is_named(folder, command):
     assert shell(f"{PROGRAM} {command} | true") in ((1, ""), (0, ""))
 
 
+@pytest.mark.ci
 @FULL
 def test_results_on_a_full_stdout_are_in_the_run_folder(folder):
     status, said = shell(f"{TRAIN} >/dev/full")
@@ -116,7 +117,7 @@ def test_results_on_a_full_stdout_are_in_the_run_folder(folder):
     as_whole()
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.ci
 @FULL
 @pytest.mark.parametrize("where", [">&- 2>&-", ">/dev/full", "| true"])
 def test_a_scan_goes_on_without_output(folder, where):
@@ -138,7 +139,7 @@ def test_a_job_succeeds_without_its_log(folder):
     assert status == 0 and "seed=1: finished" in said and "seed=2: finished" in said, said
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("number", "status", "word"), [(signal.SIGHUP, 129, "hung up"), (signal.SIGTERM, 143, "terminated")]
 )

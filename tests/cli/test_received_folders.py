@@ -122,7 +122,7 @@ FIELDS = [field.name for field in dataclasses.fields(LayeredConfig)]
 PATHS = [field.name for field in dataclasses.fields(LayeredConfig) if "Path" in str(field.type)]
 
 
-@pytest.mark.one_in(9)
+@pytest.mark.one_in(72)
 @pytest.mark.parametrize("name", FIELDS)
 def test_no_setting_makes_a_reader_run_or_open_a_file(here: Path, name: str, capsys: Any) -> None:
     """Every setting of layered experiments, read from the class: what comes later is tried, too."""
@@ -140,7 +140,7 @@ def test_no_setting_makes_a_reader_run_or_open_a_file(here: Path, name: str, cap
             assert isinstance(result, SettingError) or not names_a_file or name in (*OF_THE_COMMAND, *OF_THE_START)
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("name", ["neuron", "data_dir", "output", "from_nir", "loss"])
 def test_readers_go_through_the_same_gate(here: Path, name: str, capsys: Any) -> None:
     page = str(here / "page.py")
@@ -160,7 +160,7 @@ def test_readers_go_through_the_same_gate(here: Path, name: str, capsys: Any) ->
 
 
 @pytest.mark.parametrize("name", experiment_names())
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(16)
 def test_no_setting_of_an_installed_experiment_names_a_file(here: Path, name: str) -> None:
     """Those that layered experiments do not have. A file that a path leads to is opened by `build`, which is not
     reached."""
@@ -240,6 +240,7 @@ def test_runs_of_a_study_lie_in_it(here: Path, capsys: Any) -> None:
         assert "repeats.json is damaged" in capsys.readouterr().err
 
 
+@pytest.mark.ci
 def test_cells_of_a_scan_lie_in_it(here: Path, capsys: Any) -> None:
     (here / "grid.toml").write_text('experiment = "page.py"\nfolder = "study"\n[grid]\nseed = [1]\n')
     assert main(["scan", "grid.toml"]) == 0

@@ -413,6 +413,7 @@ def test_in_python(name):
     assert value in str(error.value) and remedy in str(error.value), str(error.value)
 
 
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("line", ON_THE_COMMAND_LINE)
 def test_on_the_command_line(line, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

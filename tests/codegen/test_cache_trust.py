@@ -139,6 +139,7 @@ def loss_of_one_trial(plan):
     return engine, engine.run(engine.load(events), [0], training=True).loss
 
 
+@pytest.mark.ci
 def test_without_a_compiler_what_another_machine_built_is_used(folder, tmp_path, monkeypatch):
     plan = small_plan()
     before = loss_of_one_trial(plan)[1]

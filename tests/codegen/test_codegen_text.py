@@ -100,6 +100,7 @@ sys.stdout.write(generate(golden_plan(), "float64").text)
 """
 
 
+@pytest.mark.ci
 def test_two_processes_write_the_same_text():
     command = [sys.executable, "-P", "-c", SHOW, str(Path(__file__).parents[1])]
     children = [
@@ -122,6 +123,7 @@ GRID = ("golden", "first", "first end", "max", "sigmoid")
 TYPED = [(name, dtype) for dtype in ("float32", "float64") for name in GRID]
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     ("name", "dtype"), sweep(TYPED, [*((n, "float32") for n in ("golden", "first end", "max")), ("golden", "float64")])
 )
@@ -135,12 +137,14 @@ HALVED = ("golden", "first", "max", "sigmoid")
 HALVES = [(name, spike_times) for spike_times in ("grid", "exact") for name in HALVED]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", sweep(EXACT, ["max", "driven"]))
 def test_exact_code_compiles_without_a_warning(tmp_path, name):
     plan = dataclasses.replace(plan_for(name), spike_times="exact")
     compile_strictly(generate(plan, "float32").text, tmp_path)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(("name", "spike_times"), sweep(HALVES, [("sigmoid", "grid"), ("first", "exact")]))
 def test_the_code_of_two_halves_compiles_without_a_warning(tmp_path, name, spike_times):
     plan = golden_plan() if name == "golden" else plan_for(name)

@@ -51,6 +51,7 @@ def test_every_operation_is_its_definition(
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("real", "sizes", "flags"),
     [("double", "17", [*SANITISED, "-O0"]), pytest.param("float", SIZES, SANITISED, marks=pytest.mark.slow)],

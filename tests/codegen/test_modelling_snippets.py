@@ -68,6 +68,7 @@ ENGINES = {
 }
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("learned", sweep([False, True], [True]), ids=["fixed", "learned tau_mem"])
 @pytest.mark.parametrize("name", [n if n != "genn" else pytest.param(n, marks=pytest.mark.needs_genn) for n in ENGINES])
 def test_engines_run_them_like_the_equations(name, learned):
@@ -127,6 +128,7 @@ COMMENTED = replace(
 )
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize("name", [n if n != "genn" else pytest.param(n, marks=pytest.mark.needs_genn) for n in ENGINES])
 def test_comments_and_lists_of_declarations(name):
     events = Events.from_samples([(np.linspace(0.0, 30.0, 60), np.arange(60) % 5)], n_channels=5, labels=[0])

@@ -188,6 +188,7 @@ def test_events_backwards_are_the_slopes_of_events_forwards(library, seed):
     np.testing.assert_allclose(gradient, by_parameter(library, lambda c: c("value", s, y)), rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("seed", range(30))
 def test_the_maximum_is_that_of_dense_samples(library, seed):
     """Inside a stretch, at an arrival, at the end; a kink belongs to the arrival that ends the rise."""

@@ -69,7 +69,7 @@ def _genn(plan):
     return network_texts(network_text(plan))
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(9)
 @pytest.mark.parametrize("title", EVIL, ids=range(len(EVIL)))
 def test_titles_that_got_past_the_models_stay_in_comments(title, tmp_path):
     model = dataclasses.replace(LIF, threshold=None, reset=None)

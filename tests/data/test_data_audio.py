@@ -128,6 +128,7 @@ def test_refractory_time_of_bushy_cells() -> None:
 # the whole chain
 
 
+@pytest.mark.ci
 def test_a_tone_excites_its_place() -> None:
     events = inner_ear.to_events([tone(f) for f in (300.0, 1000.0, 3000.0)])
     centre = [events.sample(i)[1].mean() for i in range(3)]
@@ -195,6 +196,7 @@ def test_rates_are_those_of_the_published_converter(same_recordings: tuple) -> N
     assert 0.9 < ours.sum() / given.sum() < 1.1
 
 
+@pytest.mark.ci
 def test_a_toy_filter_bank_does_not_pass(same_recordings: tuple) -> None:
     """Band energies at the very places of the membrane, compressed and scaled to the right total: no inner ear."""
     sounds, _, given = same_recordings

@@ -155,6 +155,7 @@ print(len(cache.cached("x", [], {}, build, Path(sys.argv[1])).events.times))
 """
 
 
+@pytest.mark.ci
 def test_two_processes_build_one_entry(tmp_path: Path) -> None:
     command = [sys.executable, "-P", "-c", RACE, str(tmp_path)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]

@@ -83,6 +83,7 @@ def test_clocks_that_run_over_go_on(tmp_path, name):
     assert np.array_equal(np.diff(read_structured(path)[0]["t"]), np.diff(t))
 
 
+@pytest.mark.one_in(7)
 @EVERY
 @settings(max_examples=60)
 @given(data=st.data())

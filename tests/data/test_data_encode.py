@@ -125,6 +125,7 @@ def test_mnist_latency_of_the_real_images(data_dir: Path) -> None:
     assert as_dict(events, 4) == pytest.approx({c: (1 - p / 255) * 20 for c, p in enumerate(pixel.tolist()) if p > 1})
 
 
+@pytest.mark.ci
 def test_mnist_splits(data_dir: Path) -> None:
     path = data_dir / "mnist" / "mnist.npz"
     sets = {split: mnist.load_events(path, split, size=100) for split in ("train", "validation", "test")}

@@ -58,6 +58,7 @@ def stand_in(tmp_path, monkeypatch):
 SMALL = ["--speeds", "160", "--pitches", "50", "--no-progress"]
 
 
+@pytest.mark.ci
 def test_shd_files_with_held_out_voices(stand_in, capsys):
     arguments = ["make-data", "spoken_words", "words", "--voices", "m1", "f5", "--test-voices", "f5", *SMALL]
     assert main([*arguments, "--as-shd"]) == 0

@@ -296,6 +296,7 @@ def test_n_mnist_folder_layout(tmp_path: Path, data_dir: Path) -> None:
 # FSDD, Braille
 
 
+@pytest.mark.ci
 def test_fsdd_splits(data_dir: Path) -> None:
     path = data_dir / "fsdd" / "fsdd_spikes_700ch.npz"
     test, train = fsdd.load(path, "test"), fsdd.load(path, "train")

@@ -62,6 +62,7 @@ print((peak_memory() - before) / 2**20)
 """
 
 
+@pytest.mark.ci
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc (Linux)")
 def test_the_expected_memory_leaves_mapped_files_out(tmp_path: Path) -> None:
     """300 MB of a mapped file and 128 MiB of the process's own."""
@@ -117,7 +118,7 @@ print((memory("VmHWM:") - start) / size if kind == "held" else (memory("RssAnon:
 """
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.ci
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs /proc (Linux)")
 @pytest.mark.parametrize(
     ("kind", "spike_times", "most"), [("held", "grid", 1.5), ("held", "exact", 1.5), ("mapped", "grid", 0.3)]

@@ -50,6 +50,7 @@ def test_what_is_written_is_read(tmp_path_factory, problem):
         assert [names[k] for k in currents.labels] == labels and currents.n_classes == len(classes)
 
 
+@pytest.mark.ci
 @given(problems(), st.data())
 def test_truncated_and_changed_files_are_read_or_one_message(tmp_path_factory, problem, data):
     content = bytearray(text_of(*problem).encode())

@@ -51,7 +51,7 @@ def written(kind, there, path):
 
 
 @pytest.mark.parametrize(("kind", "driven"), [("folder", 0), ("npz", 0), ("hdf5", 1), ("packed hdf5", 1)])
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(8)
 def test_chunks_and_training_from_a_file_are_those_in_memory(kind, driven, tmp_path, block, monkeypatch):
     """With a current besides, too."""
     here = events()

@@ -16,7 +16,7 @@ QUICK = [
 ]  # fmt: skip
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize(("kind", "delays", "loss"), sweep(CASES, QUICK))
 def test_gradients_are_those_of_finite_differences(kind, delays, loss):
     shape = (4, 4, 1) if kind in ("pool", "channels") else (3, 4, 1)

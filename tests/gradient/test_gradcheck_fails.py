@@ -122,14 +122,14 @@ FLIPS = {
 }
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.ci
 @pytest.mark.parametrize("kind", LAYOUTS)
 def test_the_unbroken_adjoint_is_green(kind):
     assert failures(kind) == []
 
 
 @pytest.mark.parametrize("part", FLIPS)
-@pytest.mark.one_in(6)
+@pytest.mark.one_in(18)
 def test_a_flipped_sign_is_red(part, monkeypatch):
     kind, break_it = FLIPS[part]
     problem(kind)
@@ -137,6 +137,7 @@ def test_a_flipped_sign_is_red(part, monkeypatch):
     assert any("relative error" in f for f in failures(kind))
 
 
+@pytest.mark.ci
 def test_a_flipped_sign_makes_the_command_fail(monkeypatch, capsys):
     flip_event("a")(monkeypatch)
     monkeypatch.setattr("genn_eventprop.verify.gradients.draw.SPIKING", (Layout(1, False, False, "first_spike"),))
@@ -215,6 +216,7 @@ def test_errors():
         main("absent.py:Neuron")
 
 
+@pytest.mark.ci
 def test_a_model_that_cannot_spike_in_its_networks_is_an_error():
     deaf = NeuronModel(
         name="Deaf", state={"V": 0.0}, params={"tau": Param(5.0, "ms")}, dynamics={"V": "-V / tau"},
@@ -224,6 +226,7 @@ def test_a_model_that_cannot_spike_in_its_networks_is_an_error():
         check(deaf)
 
 
+@pytest.mark.ci
 def test_a_threshold_out_of_reach_ends_the_search(monkeypatch):
     """V never passes the reversal potential, and every doubling of the weights doubles the time of a run."""
     out_of_reach = NeuronModel(

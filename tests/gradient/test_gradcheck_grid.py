@@ -95,7 +95,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.one_in(6)
+@pytest.mark.one_in(12)
 def test_the_reference_differentiates_its_model(case):
     found = report(**CASES[case])
     assert found.passed and found.worst < 1e-6, found.text()
@@ -107,7 +107,7 @@ def test_nonlinear_dynamics_in_steps():
     assert found.passed and found.worst < 1e-6, found.text()
 
 
-@pytest.mark.one_in(4)  # native; gradients of all are compared with the reference's by default
+@pytest.mark.ci
 @pytest.mark.parametrize("engine", ENGINES)
 def test_every_engine_by_its_own_runs(engine):
     def make(plan, values):
@@ -117,7 +117,7 @@ def test_every_engine_by_its_own_runs(engine):
     assert found.passed and found.worst < 1e-6, found.text()
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.ci
 @pytest.mark.parametrize("engine", ["native", "c99"])
 def test_durations_of_modes_in_a_row(engine):
     found = report(engine=engine, spike_times="grid", **CASES["modes in a row"])

@@ -78,6 +78,7 @@ def test_model_in_one_network(model):
     assert {b.name.split(".")[-1] for b in case.blocks if not b.zero} >= {*model.params, "weight", "delay"}
 
 
+@pytest.mark.ci
 def test_silent_outputs_that_count_as_the_end_of_the_trial():
     plan, parameters, events = draw(LIF, Layout(1, False, False, "first_spike_end"), np.random.default_rng(3))
     assert_passed(Report([compare("end", plan, parameters, events)]))
@@ -120,11 +121,13 @@ def test_maximum_at_kinks():
     assert_passed(report)
 
 
+@pytest.mark.ci
 def test_equal_time_constants():
     net, loss, events = small(losses.IntegratedVoltageCrossEntropy, LI(tau_mem=7.0, tau_syn=7.0), recurrent=False)
     assert_passed(check_network(net, loss, events=events, duration=30.0))
 
 
+@pytest.mark.ci
 def test_delta_synapses_and_causing_arrivals():
     """E goes undivided to the arrival that put its target across (docs/equations.md); V of the output jumps too."""
     net = Network()
@@ -147,6 +150,7 @@ def test_delta_synapses_and_causing_arrivals():
     assert_passed(check_network(net, loss, events=events, duration=60.0))
 
 
+@pytest.mark.ci
 def test_command(tmp_path, capsys, monkeypatch):
     """`gradcheck my_neuron.py:MyNeuron` prints a table and returns the exit status."""
     monkeypatch.setattr("genn_eventprop.verify.gradients.draw.READOUT", (Layout(1, False, True, "max"),))

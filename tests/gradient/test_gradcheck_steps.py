@@ -61,6 +61,7 @@ def test_a_slow_variable_has_a_rate_that_is_small():
     assert block(report, "output.r").right(1e-6), report.text()
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("engine", ["native", "reference_event"])
 def test_parameters_in_units_that_make_them_tiny(engine):
     """A capacitance of 2e-10: steps of its own size, or it would be negative."""
@@ -68,6 +69,7 @@ def test_parameters_in_units_that_make_them_tiny(engine):
     assert report.passed, report.text()
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("more", [{}, {"engine": "native", "dt": 0.5}], ids=["exact", "grid"])
 @pytest.mark.parametrize("size", [0.0, 1e-13])
 def test_numbers_too_small_to_matter_have_steps_that_do(size, more):

@@ -93,7 +93,7 @@ OWN = (NAMES, EVERYTHING, BURST, CHAIN, TWO_RECEPTORS)
 QUICK = (models.LIFDelta, models.SEAdLIF, NAMES, EVERYTHING, BURST, CHAIN)
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("model", sweep((*models.ZOO.values(), *OWN), QUICK), ids=lambda m: m.name)
 def test_gradients(model):
     """One random network with every parameter learned; all of `gradcheck --all` is a command."""
@@ -118,6 +118,7 @@ def test_an_order_that_is_lost_fails():
     assert SchemeErrors("rk4", (1e-10, 9e-11, 9e-11)).passed  # at rounding
 
 
+@pytest.mark.ci
 def test_hand_written_snippets_and_which_is_suspect(capsys):
     neuron = random_neuron(LIFSnippets, np.random.default_rng(0), TRIALS)
     assert suspects(neuron) == []

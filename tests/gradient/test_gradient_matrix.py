@@ -28,7 +28,7 @@ def test_the_quick_cells_are_all_losses_and_topologies():
     assert {*QUICK, *WEIGHTS} == set(LOSSES) and {c.topology for c in QUICK.values()} == set(matrix.TOPOLOGIES)
 
 
-@pytest.mark.one_in(6)
+@pytest.mark.one_in(12)
 @pytest.mark.parametrize(
     "cell",
     sweep(EVERY, list(QUICK.values())),
@@ -42,6 +42,7 @@ def test_cell(cell):
     assert found["weight"] < matrix.TOLERANCE
 
 
+@pytest.mark.ci
 def test_the_written_table(monkeypatch):
     row = next(c for c in EVERY if c.loss == "end" and c.model is LI)
     [(_, text, worst, failures)] = matrix.markdown([row])
@@ -92,6 +93,7 @@ def delta_problem():
     return net, losses.PerStepCrossEntropy(out, "linear"), Events.from_samples(times, 3, labels=[0, 1])
 
 
+@pytest.mark.ci
 def test_arrivals_that_move_v_at_once(monkeypatch):
     """l(x-) - l(x+) of an arrival goes to its spike, its delay and its input time."""
     net, loss, events = delta_problem()

@@ -84,7 +84,7 @@ CASES = [(loss, recurrent) for loss in LOSSES for recurrent in (False, True)]
 QUICK = [("first_spike_inverse", True), ("integral", False)]
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.ci
 @pytest.mark.parametrize(("loss", "recurrent"), sweep(CASES, QUICK))
 def test_spike_times_and_loss_converge(loss, recurrent):
     _, spikes, values = runs(loss, recurrent)

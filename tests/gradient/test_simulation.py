@@ -14,6 +14,7 @@ from support.sweeps import sweep
 QUICK = (0, 2, 5, 8)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("number", sweep(range(40), QUICK))
 def test_spikes_and_states(number):
     case, count = draw("grid", 1, number, 0), 0

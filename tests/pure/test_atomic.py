@@ -191,6 +191,7 @@ def writes(call):
     return flags or any(set(m) & set("wax+") for m in modes)
 
 
+@pytest.mark.ci
 def test_every_writer_replaces_files_in_one_step():
     found, wrong = set(), []
     word = re.compile(r"\b(" + "|".join([*METHODS, "open", "fdopen", "File"]) + r")\(")

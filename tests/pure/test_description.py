@@ -104,6 +104,7 @@ def same_text_and_words(a, b):
 QUICK = ("LIF", "LIFDelta", "LIFRefractory", "SEAdLIF", "QIF", "IzhikevichBursting", "LI")
 
 
+@pytest.mark.one_in(7)
 @pytest.mark.parametrize("name", sweep(sorted(models.ZOO), QUICK))
 def test_zoo_models_round_trip_bit_for_bit(name):
     model = models.ZOO[name]
@@ -126,6 +127,7 @@ def test_zoo_models_round_trip_bit_for_bit(name):
         assert np.array_equal(spikes.neuron, b.spikes[population].neuron)
 
 
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_every_loss_comes_back(name):
     net, out = network(LIF, LIF if name in SPIKING else LI)
@@ -316,6 +318,7 @@ def test_documents_that_are_wrong_say_where(document, path, value, message):
     assert message in str(caught.value) and ".py:" not in str(caught.value)
 
 
+@pytest.mark.ci
 def test_every_missing_key_is_told(document):
     def paths(part, path=()):
         for key, value in part.items() if isinstance(part, dict) else enumerate(part):

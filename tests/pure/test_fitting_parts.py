@@ -783,6 +783,7 @@ def test_a_parameter_of_zero_needs_bounds():
         chosen(model)
 
 
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("name", [n for n, m in ZOO.items() if m.spiking])
 def test_every_model_of_the_zoo_has_ranges_that_follow_from_its_parameters(name):
     """No time constant, slope factor or capacitance changes its sign, and V may be reset to both sides of 0."""
@@ -795,6 +796,7 @@ def test_every_model_of_the_zoo_has_ranges_that_follow_from_its_parameters(name)
             assert high - low == pytest.approx(30)
 
 
+@pytest.mark.ci
 @given(st.randoms(use_true_random=False), st.sampled_from(["mV", ""]), st.floats(-80.0, 60.0))
 @settings(max_examples=25, deadline=None)
 def test_potentials_are_known_by_the_equations(random, unit, zero):

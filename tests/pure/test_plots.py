@@ -161,6 +161,7 @@ def layered(label=1, outputs=2, spiking=True, label_free=False):
     return Trial(times, states, spikes, np.array([1.0, 2.0]), np.array([0, 2]), 3, -1 if label_free else label)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(("outputs", "label_free"), [(2, True), (7, False), (12, True), (12, False)])
 def test_layers_from_input_to_readout(tmp_path, outputs, label_free):
     record = layered(outputs=outputs, spiking=outputs == 2, label_free=label_free)

@@ -432,7 +432,7 @@ def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 SLOW = ("Trainer", "torch", "jax", "initialise_rates", "record_trial", "Network", "NeuronModel")
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(18)
 @pytest.mark.parametrize("name", CALLS)
 def test_arguments_of_other_kinds(name: str, quiet: None) -> None:
     """Each argument in turn: the call works, or ends in an error of the project; nothing from NumPy or Python. Of calls

@@ -38,6 +38,7 @@ def matrix(c, parameters):
     return full
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("spike_times", ["grid", "exact"])
 def test_costs_are_those_of_every_spike_at_every_synapse(spike_times):
     net, output = network()

@@ -125,6 +125,7 @@ def test_a_loaded_run_predicts_with_averages(tmp_path):
     assert made.evaluate(DATA[2]).loss == last.evaluate(DATA[2]).loss
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("after", [6, 8, "validation"])
 def test_resuming_gives_the_same_bits(tmp_path, after):
     """4 updates an epoch; one interruption falls between two batches of a validation, which has the averages."""

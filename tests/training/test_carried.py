@@ -184,6 +184,7 @@ def _notes(made, data):
     return made.notes
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("times", ["grid", "exact"])
 def test_recordings_that_stay_on_the_disk(times, tmp_path):
     """The same bits, with nothing read but the spikes of a piece and of the steps before it."""
@@ -243,6 +244,7 @@ def test_target_spike_times_go_to_their_chunks():
         chunks(recordings(), 10.0, 1.0, spike_times=wanted)
 
 
+@pytest.mark.ci
 def test_recordings_of_currents():
     """Cut, trained, evaluated and told when which answer is, as one long recording of all chunks."""
     net, rng = Network(), np.random.default_rng(3)
@@ -325,6 +327,7 @@ def killable(carry, **settings):
     return trainer(engine="native", optimiser=Adam(0.01, average=0.9), **settings)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
 @pytest.mark.parametrize("carry", ["exact", "True"])
 def test_a_training_that_is_killed_goes_on_with_the_same_bits(carry, tmp_path):
@@ -369,6 +372,7 @@ class Interrupted(Callback):
             trainer.interrupt()
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(("engine", "places"), [("reference_clock", [3]), ("native", [1, 4])])
 def test_an_interrupt_between_chunks_goes_on_with_the_state(engine, places, tmp_path):
     """A copy, too."""
@@ -393,6 +397,7 @@ def test_an_interrupt_between_chunks_goes_on_with_the_state(engine, places, tmp_
             made.engine.carry_on(broken)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(("carry", "engine"), [(True, "native"), ("exact", "c99")])
 def test_recordings_are_augmented_as_a_whole(carry, engine, tmp_path):
     cut = chunks(recordings(), 10.0, 1.0)
@@ -510,6 +515,7 @@ def test_wrong_settings_of_recordings():
         exact(memory="1 kB").fit(chunks(recordings(), 10.0, 1.0), epochs=1)
 
 
+@pytest.mark.ci
 def test_the_page_runs():
     """And finds that the gradient has to cross chunks."""
     page = (Path(__file__).parents[2] / "docs" / "long_recordings.md").read_text()

@@ -123,7 +123,7 @@ def state_of(t: Trainer) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(12)
 def test_a_fault_that_stays_ends_the_training_and_loses_nothing(fault: str, tmp_path: Path) -> None:
     make, says = FAULTS[fault]
     device = Faulty(make)
@@ -208,6 +208,7 @@ class Interrupts:
         return self.good.run(parameters, events)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("at", [2, 4, 6])
 def test_a_resumed_run_has_the_same_bits(at: int, tmp_path: Path) -> None:
     deviating = {"spread": {"tau_mem": 0.2, "v_thresh": 0.2}, "jitter": 0.3, "lost": 0.1, "surplus": 5.0}
@@ -253,6 +254,7 @@ def test_it_may_run_some_populations_and_report_more() -> None:
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("engine", [{"engine": "reference_event"}, {"engine": "native", "dtype": "float64"}])
 def test_in_exact_time(engine: dict[str, str]) -> None:
     how = {**engine, "spike_times": "exact", "batch_size": 4}
@@ -264,6 +266,7 @@ def test_in_exact_time(engine: dict[str, str]) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-9)
 
 
+@pytest.mark.ci
 def test_a_device_that_deviates_is_learned_through() -> None:
     device = simulated(spread={"tau_mem": 0.3, "v_thresh": 0.3}, jitter=0.3, lost=0.1, weight_bits=5, weight_range=5.0)
     t = trainer(device, slope_floor=0.02)

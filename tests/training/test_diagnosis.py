@@ -69,12 +69,14 @@ def learned(results) -> float:
     return results["history"]["train_accuracy"][-1]
 
 
+@pytest.mark.ci
 def test_a_training_that_learns_has_no_finding(capsys):
     results = trainer().fit(words(200), words(60, 1), words(60, 2), epochs=25)
     assert results["diagnosis"] == [] and learned(results) > 0.95
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.ci
 def test_a_rate_that_is_too_small(capsys):
     events = words(200)
     results = trainer(1e-5).fit(events, epochs=30)
@@ -92,6 +94,7 @@ def test_a_rate_of_zero():
     assert found["cause"] == "rate too small" and found["remedy"] == "use a learning rate above 0"
 
 
+@pytest.mark.ci
 def test_a_rate_that_is_too_large(capsys):
     events = words(200)
     results = trainer(30.0).fit(events, epochs=30)
@@ -101,6 +104,7 @@ def test_a_rate_that_is_too_large(capsys):
     assert learned(results) < 0.85 and learned(better) > 0.95 and causes(better) == []
 
 
+@pytest.mark.ci
 def test_a_rate_that_silences_a_layer(capsys):
     """Weights of 1000 spikes a trial are small: the same rate is a larger part of them."""
     events = words(100, spikes=1000)
@@ -112,6 +116,7 @@ def test_a_rate_that_silences_a_layer(capsys):
     assert learned(results) < 0.4 and learned(better) > 0.9 and "silent" not in causes(better)
 
 
+@pytest.mark.ci
 def test_weights_that_are_too_small_for_the_data():
     events = words(200)
     results = trainer(weight=Normal(0.002, 0.001)).fit(events, epochs=10)
@@ -137,6 +142,7 @@ def test_layers_behind_a_silent_one_are_not_blamed():
     assert found[0].cause == "silent"
 
 
+@pytest.mark.ci
 def test_a_layer_that_spikes_all_the_time():
     events = words(200)
     results = trainer(weight=Normal(300.0, 100.0)).fit(events, epochs=30)
@@ -148,6 +154,7 @@ def test_a_layer_that_spikes_all_the_time():
     assert learned(trainer().fit(events, epochs=30)) > 0.95
 
 
+@pytest.mark.ci
 def test_a_schedule_that_is_longer_than_the_training(capsys):
     events = words(200)
     results = trainer(2e-3, schedule=EaseIn() * Cosine(21)).fit(events, epochs=21)
@@ -162,6 +169,7 @@ def test_a_schedule_that_is_longer_than_the_training(capsys):
     assert "ease_in would take 142 updates, this training has 70: it takes 17" in shortened.notes
 
 
+@pytest.mark.ci
 def test_too_few_updates():
     """Early and late spikes of two channels: the class is whether they differ, which no layer tells at first."""
     rng = np.random.default_rng(0)
@@ -175,6 +183,7 @@ def test_too_few_updates():
     assert learned(results) < 0.6 and learned(better) > 0.8
 
 
+@pytest.mark.ci
 def test_underfitting():
     events = words(200, noise=8.0)
     results = trainer(4e-3, batch_size=100).fit(events, epochs=25)
@@ -184,6 +193,7 @@ def test_underfitting():
     assert learned(trainer(4e-3, batch_size=100).fit(events, epochs=50)) > learned(results) + 0.05
 
 
+@pytest.mark.ci
 def test_overfitting():
     validation = hidden_words(300, 1)
     settings = {"rate": 1e-2, "hidden": 40, "channels": 200}
@@ -194,6 +204,7 @@ def test_overfitting():
     assert "overfitting" not in causes(more) and held_out[1] > held_out[0] + 0.05
 
 
+@pytest.mark.ci
 def test_overfitting_without_a_validation_set_is_seen_on_the_test_set(capsys):
     learning = trainer(1e-2, hidden=40, channels=200)
     results = learning.fit(hidden_words(60, 0), None, hidden_words(300, 1), epochs=60)
@@ -222,6 +233,7 @@ def test_nothing_is_learned_where_there_is_nothing_to_learn():
     assert "--baseline" in results["diagnosis"][0]["remedy"]
 
 
+@pytest.mark.ci
 def test_outputs_that_tie():
     events = words(200)
     results = trainer(1e-2, loss=FirstSpikeCrossEntropy, dt=10.0).fit(events, epochs=10)
@@ -232,6 +244,7 @@ def test_outputs_that_tie():
         assert "ties" not in causes(better) and learned(better) > learned(results) + 0.2
 
 
+@pytest.mark.ci
 def test_a_validation_set_that_is_too_small_to_choose_by():
     """The weights that five samples choose are worse than the last ones, on average."""
     events, test, pairs = hidden_words(150, 9), hidden_words(300, 3), []
@@ -246,6 +259,7 @@ def test_a_validation_set_that_is_too_small_to_choose_by():
     assert "validation set too small" not in causes(trainer().fit(words(40), words(60), epochs=2))
 
 
+@pytest.mark.ci
 def test_a_test_set_that_is_the_validation_set(capsys):
     events, test = words(200), words(60, 1)
     results = trainer().fit(events, test, test, epochs=20)
@@ -265,6 +279,7 @@ def test_every_rule_has_a_case_here():
         assert any(isinstance(c, str) and f'"{c}"' in text for c in cause), rule.__name__
 
 
+@pytest.mark.ci
 def test_a_training_that_is_resumed_has_the_same_findings(tmp_path):
     events = words(60)
     whole = trainer(1e-5, run_dir=tmp_path / "a").fit(events, epochs=30)
@@ -296,6 +311,7 @@ def build(config):
 """
 
 
+@pytest.mark.ci
 def test_findings_stand_in_reports_and_on_the_page_of_a_run(tmp_path, monkeypatch, capsys):
     pytest.importorskip("plotly")
     monkeypatch.chdir(tmp_path)

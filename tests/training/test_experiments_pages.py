@@ -58,11 +58,13 @@ def test_every_page_says_paper_command_and_result():
         assert "doi" in text or "arXiv" in text, name
 
 
+@pytest.mark.ci
 def test_braille(data_dir, tmp_path):
     results = quick(tmp_path / "run", "braille", "--data-dir", str(data_dir))
     assert results["test_accuracy"] > 0.3  # chance is 1 / 27
 
 
+@pytest.mark.ci
 def test_deep(tmp_path):
     """Every hidden layer spikes and has a gradient, with first weights by rates."""
     quick(tmp_path / "run", "deep", "--epochs", "1", "--train-size", "64")
@@ -79,12 +81,14 @@ def test_loss_shaping_toy(tmp_path):
     assert accuracy["avg_xentropy"] < 0.4 < 0.6 < accuracy["sum_weigh_exp"], accuracy
 
 
+@pytest.mark.ci
 def test_latency_mnist(data_dir, tmp_path):
     options = ["--test-size", "300", "--train-size", "1000", "--epochs", "2", "--batch-size", "10"]
     results = quick(tmp_path / "run", "latency_mnist", "--data-dir", str(data_dir), *options)
     assert results["final_test_accuracy"] > 0.3
 
 
+@pytest.mark.ci
 def test_current_yin_yang(tmp_path):
     """Both codes with the same page."""
     options = ["--epochs", "3", "--train-size", "600", "--dt", "1"]
@@ -94,6 +98,7 @@ def test_current_yin_yang(tmp_path):
     assert not built.trainer.network.currents and built.train.n_channels == 5
 
 
+@pytest.mark.ci
 def test_device_in_the_loop(tmp_path):
     """The device runs every batch; without it the page is the ideal network."""
     options = ["--epochs", "2", "--train-size", "300", "--hidden", "20", "--dt", "0.5"]
@@ -178,6 +183,7 @@ def test_spoken_digits_official_split_and_speaker_out(data_dir, tmp_path, cache)
     assert "lucas" not in set(held_out.train.groups) and len(held_out.train) == 2000
 
 
+@pytest.mark.ci
 def test_spoken_digits_from_a_file_in_the_layout_of_shd(data_dir, tmp_path, cache, capsys):
     source = str(data_dir / "fsdd" / "shd_layout_sample.h5")
     options = ["--source", source, "--validation", "0", "--test", "0.5", "--epochs", "1"]
@@ -249,6 +255,7 @@ def test_nmnist_and_dvs_gesture_through_tonic(data_dir, tmp_path, cache):
         assert "conv1" in json.loads((tmp_path / f"{name}c" / "metrics.jsonl").read_text())["spikes_per_neuron"]
 
 
+@pytest.mark.ci
 def test_choices_from_toml_and_the_command_line(data_dir, tmp_path):
     table = tmp_path / "c.toml"
     table.write_text(
@@ -310,6 +317,7 @@ if __name__ == "__main__":
 '''
 
 
+@pytest.mark.ci
 def test_a_users_own_file_by_path_and_directly(tmp_path):
     path = tmp_path / "my_experiment.py"
     path.write_text(OWN)

@@ -74,6 +74,7 @@ def test_every_start_finds_the_parameters(alif):
     assert "2 of 2 starts" in str(result) and result.simulations % 7 == 0
 
 
+@pytest.mark.ci
 def test_late_and_early_spikes_count_alike():
     """V rises by 0.01 a ms at the threshold, which is moved by little: a spike is as early as it was late."""
     cell = simulate(LIF, np.full(150, 1.2), 1.0)
@@ -87,6 +88,7 @@ def test_late_and_early_spikes_count_alike():
     assert np.allclose(late, exact, rtol=1e-2) and np.allclose(early, -exact, rtol=1e-2)
 
 
+@pytest.mark.ci
 def test_spikes_that_the_model_has_not_are_missing():
     current = np.repeat([0.0, 1.5, 0.0], 400)
     cell = simulate(LIF(tau_mem=8.0), current, 0.1)
@@ -338,6 +340,7 @@ def test_a_state_that_a_mode_moves_is_no_idle_synapse():
     assert "w" in fitted_model(model).forced.state
 
 
+@pytest.mark.ci
 @pytest.mark.usefixtures("contracted")  # code that is not optimised would take longer
 def test_a_start_above_the_threshold_is_drawn_again():
     rng = np.random.default_rng(0)
@@ -347,6 +350,7 @@ def test_a_start_above_the_threshold_is_drawn_again():
     assert np.allclose(result.values, [1.0, 0.1], atol=1e-6)
 
 
+@pytest.mark.ci
 def test_sweeps_of_several_lengths_count_as_each_alone():
     """V, spikes and surplus crossings up to the end of each, and nothing of what follows it."""
     rng, point = np.random.default_rng(3), np.array([[0.4, 0.3, 0.6]])
@@ -381,6 +385,7 @@ def test_a_fit_needs_no_settings(alif):
     assert np.allclose(result.values, [TRUE[n] for n in result.names], rtol=1e-3) and len(result.names) == 5
 
 
+@pytest.mark.ci
 def test_where_v_was_not_measured_is_said():
     cell, v = step_cell(), step_cell().voltage.copy()
     v[0, 3:8] = np.nan
@@ -397,6 +402,7 @@ def test_a_start_is_the_best_of_several():
     assert row["by_itself"] and all(abs(z) < 3 for z in row["z"].values()), row
 
 
+@pytest.mark.ci
 def test_values_that_cannot_run_by_themselves_are_a_result(monkeypatch):
     """The forced model is reset by the cell's spikes, and may end where the free one spikes without end."""
     task = task_of(step_cell(), starts=1)
@@ -472,6 +478,7 @@ def test_where_the_forced_model_is_led_astray_the_own_run_is_found_spike_by_spik
     assert all(abs(z) < 3 for z in row["z"].values()), row["z"]
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "seed",
     [
@@ -566,7 +573,7 @@ def task_of(cell, **options):
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.05])
-@pytest.mark.one_in(2)
+@pytest.mark.ci
 def test_a_fit_goes_on_after_each_stage_as_if_it_had_not_stopped(noise, tmp_path):
     """With noise of V the last steps are many, and the model by itself has the spikes or has not."""
     cell = step_cell()
@@ -610,6 +617,7 @@ def test_time_is_kept_back_for_what_follows(monkeypatch, set_up, runs, ahead, la
     assert late_at[0] == last + 1
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("limit", [4.0, 14.0, 22.0, 28.0])
 def test_a_time_limit_is_kept_and_the_best_so_far_reported(limit, monkeypatch):
     """By a clock that goes on by a second whenever a step asks: so long is a step, and nothing else takes time."""
@@ -635,6 +643,7 @@ def test_a_time_limit_is_kept_and_the_best_so_far_reported(limit, monkeypatch):
     assert result.record()["stopped"] == result.stopped
 
 
+@pytest.mark.ci
 def test_a_free_run_does_not_go_on_beyond_the_time_limit():
     """Of several seconds one ends after a tenth; the engine runs on afterwards, and others may still stop it."""
     net = Network()

@@ -10,7 +10,7 @@ from genn_eventprop.models import LIFRefractory
 from support.random_fits import differs, drawn, finds, fitted, recorded
 
 
-@pytest.mark.one_in(24)
+@pytest.mark.ci
 @pytest.mark.parametrize("seed", [seed for seed in range(24) if seed != 21])
 def test_forced_by_its_own_spikes_a_model_runs_as_it_does_by_itself(seed):
     model, _, inject = drawn(seed)
@@ -25,7 +25,7 @@ NOT_FITTED = {20, 21}
 
 
 @pytest.mark.usefixtures("contracted")  # code that is not optimised would take longer
-@pytest.mark.one_in(22)
+@pytest.mark.ci
 @pytest.mark.parametrize("seed", [seed for seed in range(24) if seed not in NOT_FITTED])
 def test_a_fit_without_noise_finds_the_truth(seed):
     model, true, inject = drawn(seed)
@@ -41,6 +41,7 @@ def test_a_mode_without_the_current_in_its_equation_does_not_see_it():
     assert np.abs(cell.voltage[0, held]).max() < 1e-12
 
 
+@pytest.mark.ci
 def test_a_measured_spike_leaves_the_mode_that_the_model_s_own_leaves():
     """From its first rise on the neuron is in "fast"; forced into "free" at each spike, tau would be told wrongly."""
     model = NeuronModel(

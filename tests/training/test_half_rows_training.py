@@ -33,6 +33,7 @@ def trainer(weight_rows="float16", hidden=30, learning_rate=5e-3, **settings):
     )  # fmt: skip
 
 
+@pytest.mark.ci
 def test_it_belongs_to_the_run_and_resumes_exactly(tmp_path):
     train, test = yin_yang.load("train", 200), yin_yang.load("test", 100)
     whole = trainer(run_dir=tmp_path / "whole")
@@ -63,6 +64,7 @@ def test_it_belongs_to_the_run_and_resumes_exactly(tmp_path):
         )
 
 
+@pytest.mark.ci
 def test_pages_and_engine_names_have_it():
     made = page.build(page.Config(hidden=5, spike_times="grid", weight_rows="float16")).trainer
     assert made.settings["weight_rows"] == "float16"

@@ -61,6 +61,7 @@ def stepped(model, times, weights, delays, bias):
     return np.array([found[t] for t in times])
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("model", BY_HAND, ids=lambda model: model.name)
 def test_the_margin_is_that_of_the_equations(model):
     neuron, times = LinearNeuron.of(model), np.linspace(12.1, 80.0, 90)
@@ -105,6 +106,7 @@ def known():
     return SimpleNamespace(weights=weights, delays=delays, spikes=spikes, bias=settings["bias"], found=found)
 
 
+@pytest.mark.ci
 def test_a_known_network_is_found_with_right_deviations(known):
     found = known.found
     np.testing.assert_array_equal(found.connected, known.weights != 0)
@@ -130,6 +132,7 @@ def test_spikes_in_quick_succession_are_integrated_finely_enough():
     assert ((found.weight_deviations[off] > 0.05) & (found.gain > 0.5)).all() and found.gain.max() < 3
 
 
+@pytest.mark.ci
 def test_two_samples_are_two_recordings_of_one_network(known):
     """Cut in two, a recording loses what one half knows of the other: next to nothing."""
     times, channels = known.spikes.sample(0)
@@ -141,6 +144,7 @@ def test_two_samples_are_two_recordings_of_one_network(known):
     assert (np.abs(whole.weights - cut.weights)[off] < 0.5 * whole.weight_deviations[off]).all()
 
 
+@pytest.mark.ci
 def test_threads_change_nothing(known):
     times, channels = known.spikes.sample(0)
     short = Events.from_samples([(times[times < 4000], channels[times < 4000])], 5)

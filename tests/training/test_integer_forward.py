@@ -37,6 +37,7 @@ def trainer(profile, spiking=False, **settings):
     return Trainer(net, loss, profile=profile, optimiser=Adam(0.02), dtype="float64", **settings)
 
 
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("spiking", [False, True])
 @pytest.mark.parametrize("profile", ["int8", "ternary", "loihi2"])
 def test_the_gradient_is_that_of_the_rounded_network_with_the_integers_spikes(profile, spiking):
@@ -115,6 +116,7 @@ def test_a_run_goes_on_with_its_own_profile_alone(tmp_path):
         trainer(Profile(name="mine", weight_bits=4)).resume(tmp_path / "half")
 
 
+@pytest.mark.ci
 def test_train_page_profile(tmp_path, capsys):
     run = tmp_path / "run"
     short = ["--quick", "--epochs", "1", "--hidden", "20", "--dt", "1"]

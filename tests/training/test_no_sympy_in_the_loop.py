@@ -36,7 +36,7 @@ def plan(hidden, loss, spike_times):
         (ReferenceClock, LIF, "grid"), (ReferenceClock, LIFDelta, "grid"), (ReferenceClock, LIFRefractory, "grid"),
     ],
 )  # fmt: skip
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(12)
 def test_no_sympy_after_the_first_step(engine, hidden, spike_times, loss, monkeypatch):
     made = plan(hidden, loss, spike_times)
     running = engine(made, made.network.initial_parameters(0))

@@ -86,7 +86,7 @@ def test_a_network_makes_the_same_trainer():
 
 @pytest.mark.parametrize("copied", [again, copy.deepcopy])
 @pytest.mark.parametrize("spike_times", ["auto", "grid"])
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 def test_a_trainer_goes_on_to_the_same_bits(copied, spike_times, tmp_path):
     whole, first = (trainer(spike_times=spike_times, callbacks=[EarlyStopping(9)]) for _ in range(2))
     for each in (whole, first):
@@ -114,6 +114,7 @@ np.savez("there.npz", loss=result.loss, **trainer.engine.gradients)
 """
 
 
+@pytest.mark.ci
 def test_another_process_gets_a_trainer(tmp_path):
     first = trainer(engine="native")
     (tmp_path / "trainer.pickle").write_bytes(pickle.dumps((first, events())))

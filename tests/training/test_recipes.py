@@ -80,7 +80,7 @@ KINDS = (of_counts, of_times, of_values, of_curves)
 
 @pytest.mark.usefixtures("contracted")  # code that is not optimised would take longer
 @pytest.mark.parametrize("make", KINDS)
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 def test_data_that_nobody_has_seen_learn_without_a_setting(make, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     data = make(np.random.default_rng(11), 90, 3)
@@ -100,7 +100,7 @@ def test_data_that_nobody_has_seen_learn_without_a_setting(make, tmp_path, monke
 
 @pytest.mark.parametrize("make", KINDS)
 @pytest.mark.parametrize("tested", [False, True])
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(8)
 def test_trainer_auto_is_the_command_in_python(make, tested, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(7)
@@ -141,6 +141,7 @@ def of_sines(rng: np.random.Generator, samples: int) -> Currents:
     return Currents((x + 0.1 * rng.standard_normal(x.shape))[:, :, None], 2.0, targets=targets)
 
 
+@pytest.mark.ci
 @pytest.mark.usefixtures("contracted")  # code that is not optimised would take longer
 def test_a_regression_learns_without_a_setting_in_the_units_of_its_targets(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -222,6 +223,7 @@ def test_a_run_of_a_recipe_is_a_run_like_any(tmp_path, monkeypatch, capsys):
     assert "opened only if you say so" in capsys.readouterr().err
 
 
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("make", KINDS)
 @pytest.mark.parametrize("seed", range(3))
 def test_every_reason_is_true_and_every_setting_can_be_used(make, seed):

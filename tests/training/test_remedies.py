@@ -66,7 +66,7 @@ def spikes(trainer, events, epochs):
     "loss, settings",
     [(FirstSpikeCrossEntropy, {"silent": "exclude"}), (IntegratedVoltageCrossEntropy, {})],
 )
-@pytest.mark.one_in(2)
+@pytest.mark.ci
 def test_weights_that_are_too_small(train, capsys, loss, settings):
     """Also where the outputs are silent and the loss leaves them out, so that no birth would change it."""
     text = told(trainer(loss, **settings), train, capsys)
@@ -80,6 +80,7 @@ def test_weights_that_are_too_small(train, capsys, loss, settings):
     assert rate > 0.3 and accuracy > 0.4
 
 
+@pytest.mark.ci
 def test_a_learning_rate_that_silences(capsys):
     """Words that end long before the trial does: the loss delays spikes until there are none."""
     rng = np.random.default_rng(0)
@@ -156,6 +157,7 @@ def touching():
     return lambda length: weights + [weights[-1]] * (length - 5)
 
 
+@pytest.mark.ci
 def test_slopes_near_zero(touching):
     """In the first batch: neither the learning rate nor clipping is at fault."""
 
@@ -173,6 +175,7 @@ def test_slopes_near_zero(touching):
     assert train(slope_floor=1e-3)["guarded"] > 0
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("rate", [10.0, 100.0])
 def test_a_learning_rate_with_which_weights_grow_without_end(rate):
     """Nothing spikes: no slope is at fault."""
@@ -213,6 +216,7 @@ def test_clipping_is_offered_only_where_it_makes_steps_smaller():
         assert (moved[1] < 0.01 * moved[0]) == offered != optimiser.scale_free
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("model", "weight", "remedies"), [
     (EIF, 3.0, {"dt": 0.02, "weight": 0.03, "v_peak": -58.0}),
     (AdEx, 600.0, {"dt": 0.02, "weight": 6.0, "v_peak": -49.0}),
@@ -281,6 +285,7 @@ def readout_that_is_too_strong(optimiser):
     return trainer, Events.from_samples(samples, 20, labels=labels, sort=True)
 
 
+@pytest.mark.ci
 @pytest.mark.usefixtures("contracted")  # code that is not optimised would take longer
 def test_gradients_that_explode():
     """Hidden weights are driven out of the range in which neurons spike; what the note names prevents it."""

@@ -42,6 +42,7 @@ def events(n=4, T=20.0):
     return Events.from_samples(samples, 3, targets=named)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(("engine", "spike_times"), [("reference_clock", "grid"), ("reference_event", "exact")])
 def test_losses_and_gradients_are_the_sums_of_single_ones(engine, spike_times):
     def run(asked):
@@ -63,6 +64,7 @@ def test_losses_and_gradients_are_the_sums_of_single_ones(engine, spike_times):
         np.testing.assert_allclose(gradients[name], sum(parts), rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.ci
 def test_gradients_against_differences():
     net, asked = small()
     report = check_network(net, asked, events=events(2), duration=20.0, seed=2)

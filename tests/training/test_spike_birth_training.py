@@ -30,6 +30,7 @@ def trainer(spike_birth, **settings):
     )  # fmt: skip
 
 
+@pytest.mark.ci
 def test_a_silent_network_learns():
     train, test = yin_yang.load("train", 1000), yin_yang.load("validation")
     silent, born = trainer(0.0), trainer(0.3)

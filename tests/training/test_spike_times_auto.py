@@ -92,6 +92,7 @@ def trainer(**settings):
     return Trainer(*network(), **{"duration": 30.0, "batch_size": 6, "threads": 1, "progress": False} | settings)
 
 
+@pytest.mark.ci
 def test_dense_data_change_the_choice_and_runs_keep_it(tmp_path):
     dense = events(spikes=40)
     made = trainer(optimiser=Adam(0.01), run_dir=tmp_path / "run")

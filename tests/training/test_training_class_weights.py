@@ -53,7 +53,7 @@ def events(n=6, labels=(0, 1, 2, 1, 0, 0)):
 
 
 @pytest.mark.parametrize(("engine", "spike_times", "loss"), sweep(ENGINES, QUICK))
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(12)
 def test_the_gradient_is_the_weighted_mean_of_single_ones(engine, spike_times, loss):
     net, made = network(loss)
     plan = make_plan(net, made, dt=1.0, duration=30.0, spike_times=spike_times)

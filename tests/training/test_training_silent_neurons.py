@@ -84,6 +84,7 @@ def test_neurons_that_were_silent_get_other_weights(how):
     assert keep.metrics[0]["revived"] == {} and keep.metrics[1]["revived"] == {"hidden0": int(silent.sum())}
 
 
+@pytest.mark.ci
 def test_a_silent_network_comes_alive_and_learns(capsys):
     """All hidden neurons start silent: nothing is learned without `Revive`, and the task is learned with it."""
     results = {}

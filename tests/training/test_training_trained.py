@@ -65,7 +65,7 @@ def trained(folder, config, **changes):
     return experiment, events[18:]
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     "changes",
     [
@@ -113,7 +113,7 @@ def test_the_folder_gives_the_same_bits(tmp_path, changes):
         model.predict(test)
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.ci
 @pytest.mark.parametrize("engine", ["native", "c99", "reference_clock"])
 def test_threads_share_a_loaded_model(tmp_path, engine):
     """A service with a pool of threads; two in `outputs` on native ended the process before. Models are loaded by

@@ -188,6 +188,7 @@ def test_without_progress_the_warnings_stay(capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.ci
 def test_silence_is_reported_again_and_again(capsys):
     net, loss = network(hidden=Dense(Normal(0.001, 0.0005)))
     t = trainer(net, loss, progress=True, batch_size=1, dt=5.0)

@@ -46,6 +46,7 @@ def events(n=6):
     return Events.from_samples(samples, n_channels=5, labels=np.arange(n) % 3)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", sweep([*WILD, "unstable"], ["QIF", "unstable"]))
 def test_where_and_when_is_told(name):
     plan = network(name if name in WILD else UNSTABLE, WILD.get(name, 1.0))

@@ -164,6 +164,7 @@ def deltas():
 NETWORKS = {"refractory": network, "tables": tables, "deltas": deltas}
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("name", "readout", "steps"),
     sweep(

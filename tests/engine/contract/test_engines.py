@@ -63,7 +63,7 @@ def test_the_default_part_is_a_part():
     assert all(set(names) <= set(PROBLEMS) for names in QUICK.values()) and QUICK.keys() == ENGINES.keys()
 
 
-@pytest.mark.one_in(8)
+@pytest.mark.one_in(48)
 @pytest.mark.parametrize(("engine", "name"), CASES, indirect=["engine"])
 def test_every_problem_is_as_on_the_clocked_reference(engine, name):
     plan, events = PROBLEMS[name]()
@@ -76,6 +76,7 @@ def test_every_problem_is_as_on_the_clocked_reference(engine, name):
     assert np.nanstd(want.loss) > 0
 
 
+@pytest.mark.one_in(4)
 def test_noise_and_dropout_rest_without_training(engine):
     plan, events = PROBLEMS["random: both with reset, mean counts"]()
     values = plan.network.initial_parameters(3)
@@ -86,6 +87,7 @@ def test_noise_and_dropout_rest_without_training(engine):
     made.close()
 
 
+@pytest.mark.one_in(4)
 def test_float32(engine):
     plan = build("recurrent", "integral exponential", "learned", 1.5)
     values, events = plan.network.initial_parameters(3), random_events(plan)
@@ -100,6 +102,7 @@ def test_float32(engine):
     made.close()
 
 
+@pytest.mark.one_in(4)
 def test_regularisers_of_counts_and_of_the_layer(engine):
     plan = build("recurrent", "integral", "fixed", 1.5)
     hidden = plan.network.populations[0]
@@ -112,6 +115,7 @@ def test_regularisers_of_counts_and_of_the_layer(engine):
     compare(engine, plan, random_events(plan))
 
 
+@pytest.mark.one_in(4)
 def test_dynamics_that_diverge_are_an_error_that_says_where(engine):
     plan, events = PROBLEMS["neurons: quadratic"]()
     values = plan.network.initial_parameters(3)

@@ -92,6 +92,7 @@ def test_an_engine_of_another_distribution_is_like_ours(tmp_path):
     assert "1 passed" in run(place, *suite)
 
 
+@pytest.mark.ci
 def test_an_engine_that_cannot_be_imported_stops_nothing_else(tmp_path):
     distribution, place = tmp_path / "distribution", tmp_path / "site"
     distribution.mkdir(), place.mkdir()

@@ -206,7 +206,7 @@ def without(name):
         if without(n) and n != features.CURRENTS  # whose data are no events
     ],
 )
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(12)
 def test_what_a_refusal_names_trains(name, own_readout):
     kind, times = next((k, t) for n, k, t in (case.values for case in LACKING) if n == name)
     engine, at = next(remedies(refusal(NEEDS[name](times), name), times))

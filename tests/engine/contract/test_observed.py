@@ -98,6 +98,7 @@ def check_networks(name: str, cases: list[tuple[str, Case]], **settings: Any) ->
     assert len(spikes) >= len(cases) / 2 and sum(spikes) >= 50, spikes
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("name", "settings"),
     [("reference_clock", {}), ("c99", {"dtype": "float64"}), ("native", {"threads": 1})],
@@ -124,7 +125,7 @@ EXACT: dict[str, dict[str, Any]] = {"reference_event": {}, "native": {"dtype": "
 
 @pytest.mark.parametrize("name", EXACT)
 @pytest.mark.parametrize("also", [(), ("modes",)], ids=lambda also: " ".join(also) or "plain")
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 def test_own_spikes_in_exact_time_given_back(name: str, also: Collection[str]) -> None:
     check_networks(name, drawn(range(2), also, "exact"), **EXACT[name])
 
@@ -165,7 +166,7 @@ def others(seed: int, per_neuron: int = 4) -> list[tuple[np.ndarray, np.ndarray]
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m.model.name)
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(6)
 def test_own_spikes_of_each_kind_of_neuron_given_back(model: Any) -> None:
     """As a `Result` has them, and as pairs; in float32 as in float64."""
     for name in GRID:
@@ -177,6 +178,7 @@ def test_own_spikes_of_each_kind_of_neuron_given_back(model: Any) -> None:
     np.testing.assert_array_equal(engine.run(data, [2, 0], observed={"hidden": pairs}).loss, want.loss)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("model", MODELS[:2] + MODELS[3:], ids=lambda m: m.model.name)
 def test_spikes_of_others_act_alike_on_all_engines(model: Any) -> None:
     """They are the spikes of the trial, whatever V is and in every mode; the floor of slopes is counted."""
@@ -199,6 +201,7 @@ def test_spikes_of_others_act_alike_on_all_engines(model: Any) -> None:
             np.testing.assert_allclose(value, want[key], rtol=1e-9, atol=1e-12, err_msg=f"{name}: {key}")
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("model", MODELS[:2] + MODELS[3:], ids=lambda m: m.model.name)
 def test_spikes_of_others_act_in_exact_time_as_in_the_reference(model: Any) -> None:
     """At any time: in refractory periods, at the start and the end, at arrivals that move V at once."""
@@ -219,6 +222,7 @@ def test_spikes_of_others_act_in_exact_time_as_in_the_reference(model: Any) -> N
             np.testing.assert_allclose(other[key], want, rtol=0, atol=1e-10 * np.abs(want).max(), err_msg=key)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("model, engines", [(MODELS[0], ("native", "cuda")), (AdEx(), ("native",))])
 def test_the_floor_is_not_for_own_spikes_in_exact_time(model: Any, engines: tuple[str, ...]) -> None:
     """Their slope is that of a crossing, known as exactly as their time."""
@@ -233,6 +237,7 @@ def test_the_floor_is_not_for_own_spikes_in_exact_time(model: Any, engines: tupl
         np.testing.assert_array_equal(*found)
 
 
+@pytest.mark.one_in(7)
 @pytest.mark.parametrize(
     "name, times",
     [(n, "grid") for n in GRID] + [(n, "exact") for n in ("reference_event", "native", "cuda")],
@@ -256,6 +261,7 @@ def test_spikes_of_others_act_alike_in_two_calls(name: str, times: str) -> None:
         engine.forward(data, [1], observed={"hidden": [([12.3], [99])]})
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("loss", [PerStepCrossEntropy, IntegratedVoltageCrossEntropy], ids=lambda loss: loss.__name__)
 @pytest.mark.parametrize("model", [LIFRefractory(t_ref=3.0), LIFDelta()], ids=lambda m: m.model.name)
 def test_an_output_may_be_observed_in_exact_time(model: Any, loss: Any) -> None:
@@ -277,6 +283,7 @@ def test_an_output_may_be_observed_in_exact_time(model: Any, loss: Any) -> None:
             np.testing.assert_allclose(value, want[key], rtol=0, atol=1e-10 * np.abs(want[key]).max(), err_msg=key)
 
 
+@pytest.mark.ci
 def test_what_a_spike_of_others_does_is_what_the_equations_say() -> None:
     """One LIF neuron, one spike below its threshold: lambda jumps by E / gdot there, gdot the secant of the step."""
     net = Network()
@@ -309,6 +316,7 @@ def test_what_a_spike_of_others_does_is_what_the_equations_say() -> None:
 LATE = 0.6  # ms between the peak and the spike
 
 
+@pytest.mark.ci
 def test_a_neuron_that_waits_at_its_peak_has_the_gradient_of_one_that_spikes_late() -> None:
     """Spikes come some time after V has stopped at its peak, by a model of its own, whose loss is differentiated; the
     waiting neuron that is given them has its gradient. With spikes lost it has one, too, where AdEx diverges."""

@@ -73,6 +73,7 @@ def in_parts(engine, data, samples, ranks):
     return np.concatenate(loss), {k: engine.gradients[k].copy() for k in engine.plan.trainable}
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("spike_times", "noise", "batch"),
     sweep(

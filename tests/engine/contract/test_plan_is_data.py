@@ -52,6 +52,7 @@ def test_records_hold_no_live_objects():
         check(made("grid"), "plan")
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     "engine, spike_times",
     [("native", "grid"), ("native", "exact"), ("reference_clock", "grid"), ("reference_event", "exact")],

@@ -86,7 +86,7 @@ def exact_problem(name):
 QUICK = ("first spikes, refractory", "maximum", "integral", "per step of spiking")
 
 
-@pytest.mark.one_in(18)
+@pytest.mark.ci
 @pytest.mark.parametrize("name", [*QUICK, *(n for n in (*EXACT, *READ, "delays of synapses") if n not in QUICK)])
 def test_exact_records_equal_the_reference(name):
     plan, parameters, events = exact_problem(name)
@@ -106,7 +106,7 @@ GRID = problems.every_problem()
 GRID_QUICK = ("loss: spike times", "shape: skip, max", "neurons: delta", "neurons: conductance", "losses: several")
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.ci
 @pytest.mark.parametrize("loss", [losses.MaxVoltageCrossEntropy, losses.IntegratedVoltageCrossEntropy])
 def test_records_of_nonlinear_neurons_equal_the_reference(loss):
     net = Network()

@@ -164,6 +164,7 @@ def test_the_drawn_networks_learn(kind, dtype):
     assert any(assert_one_trial(k, [(0.3, 1)], kind=kind, dtype=dtype) for k in (5, 8, 14))
 
 
+@pytest.mark.ci
 def test_the_drawn_networks_learn_in_exact_time():
     """And so do spikes that are about to be born, whose arrivals and intervals cross the cuts."""
     born = exact_structure(0, ("births",))
@@ -297,6 +298,7 @@ def differences_agree(structure, chunk, states):
     return compared
 
 
+@pytest.mark.ci
 def test_differences_of_random_recordings_in_exact_time():
     assert sum(differences_agree(k, 0.4, 1) for k in (1, 31, 66)) > 5
 
@@ -308,7 +310,7 @@ def test_differences_of_many_random_recordings_in_exact_time():
 
 @pytest.mark.parametrize("kind", ["c99", "native", pytest.param("cuda", **CUDA)])
 @pytest.mark.parametrize(("loss", "delay"), [(partial(Loss, readout="voltage"), 9.5), (VoltageSquaredError, 3.0)])
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 def test_intervals_of_losses_of_voltage_are_parts_of_one_long_trial(kind, loss, delay):
     """Where V jumps at arrivals, some of them of spikes of the interval before."""
     net, whole, rng = Network(), recordings(40.0, 1), np.random.default_rng(3)
@@ -339,7 +341,7 @@ def test_intervals_of_losses_of_voltage_are_parts_of_one_long_trial(kind, loss, 
 
 
 @pytest.mark.parametrize("birth", [0.0, 0.3])
-@pytest.mark.one_in(2)
+@pytest.mark.ci
 def test_intervals_in_exact_time_are_windows_of_one_long_trial(birth):
     """Of `reference_event` too, which shares no code with the pieces."""
     net, whole = network(), recordings(40.0, 1)
@@ -401,6 +403,7 @@ def of_intervals(engine, events, duration, labels):
     return replace(engine.load(cut), follows=follows(cut))
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(
     ("times", "batch", "birth"),
     [
@@ -435,6 +438,7 @@ def test_the_gradient_of_a_label_is_that_of_a_trial_that_ends_with_its_interval(
             np.testing.assert_allclose(engine.gradients[name], gradient, rtol=close, atol=close, err_msg=name)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("other", "cuts"), [("native", ((3, 2), (8, 0))), pytest.param("cuda", ((5, 1),), **CUDA)])
 @pytest.mark.parametrize(
     ("model", "readout"), [(LI(), "max"), (LIFDelta(v_thresh=1e9), "voltage"), (EIF_DELTA(), "end")]
@@ -480,6 +484,7 @@ def driven(interpolation, delay, noise=0.0):
     return net, output
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("kind", "times", "interpolation", "delay"),
     [("c99", "grid", "constant", 18.3), ("native", "grid", "linear", 3.7), ("native", "exact", "linear", 18.3),
@@ -530,6 +535,7 @@ def test_currents_of_recordings_are_those_of_one_trial(kind, times, interpolatio
         in_pieces(engine, data, range(6), 13, 2)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("seed", range(3))
 def test_no_crossing_of_a_current_that_jumps_up_is_missed(seed):
     """The bound of g in a step of a piece has to be that of its own currents: by those of the step before, which may
@@ -567,7 +573,7 @@ def test_no_crossing_of_a_current_that_jumps_up_is_missed(seed):
         (SpikeCountCrossEntropy, 0.0),
     ],
 )
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(18)
 def test_intervals_add_up(loss, birth, times):
     """The gradient of all labels is the sum of those of each, and the losses are those of `run_from`."""
     net = network(outputs=LI if isinstance(loss, str) else LIF)
@@ -596,6 +602,7 @@ def test_intervals_add_up(loss, birth, times):
     np.testing.assert_array_equal(got.spike_counts["hidden"], counts)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("kind", "times"),
     [("c99", "grid"), ("native", "grid"), ("native", "exact"), pytest.param("cuda", "grid", **CUDA)],
@@ -631,7 +638,7 @@ def test_target_spike_times_of_intervals(kind, times):
 
 @TIMES
 @pytest.mark.parametrize("loss", [FirstSpikeCrossEntropy, SpikeCountCrossEntropy])
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 def test_an_interval_that_begins_at_rest_is_a_trial(loss, times):
     """Times of spikes are those of their interval, of those too that are about to be born."""
     net, whole = network(outputs=LIF), recordings(20.0, 1)
@@ -649,7 +656,7 @@ def test_an_interval_that_begins_at_rest_is_a_trial(loss, times):
 
 @TIMES
 @pytest.mark.parametrize("readout", ["integral", "max", "end", "voltage"])
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(8)
 def test_differences_of_the_loss_of_all_intervals(readout, times):
     """Where no spike moves: V and I of the outputs, and arrivals, cross the ends of intervals."""
     net = Network()
@@ -672,7 +679,7 @@ def test_differences_of_the_loss_of_all_intervals(readout, times):
 
 @TIMES
 @pytest.mark.parametrize("mean", ["example", "batch"])
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 def test_regularisers_count_over_the_whole_recording(mean, times):
     net = network()
     terms = [SpikeCount(net.populations[0], 2.0, 1e-2, mean=mean)]

@@ -62,6 +62,7 @@ def test_the_card_runs_every_exact_recipe(name):
     refuse(plan, "cuda", cuda.CudaEngine.features)
 
 
+@pytest.mark.ci
 def test_a_fault_is_found_and_the_status_is_1(monkeypatch, tmp_path, capsys):
     """One gradient too large by a thousandth."""
 

@@ -56,7 +56,7 @@ def made(engine, plan):
     return create(plan, plan.network.initial_parameters(2), engine=engine, dtype="float64")
 
 
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(25)
 @pytest.mark.parametrize(
     "engine, spike_times, readout", sweep(TWICE, [c for c in TWICE if c[0] not in COMPILED or c[1:] in COMPILED[c[0]]])
 )
@@ -148,6 +148,7 @@ def test_differences_of_weights_and_input_times(engine, readout):
     assert np.abs(times).max() > 1e-3
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("readout", sweep(READOUTS, ["max", "first_spike"]))
 def test_input_gradients_of_the_grid(readout):
     """Every engine equals `reference_clock`."""
@@ -163,6 +164,7 @@ def test_input_gradients_of_the_grid(readout):
         np.testing.assert_allclose(gradients, found[0], rtol=1e-9, atol=1e-12 * np.abs(found[0]).max())
 
 
+@pytest.mark.ci
 def test_tables_and_learned_delays_in_two_halves():
     """Sparse synapses with a delay each, dense ones with a delay per source: engines that have both."""
     net = Network()
@@ -224,6 +226,7 @@ def test_what_cannot_be_is_said():
         whole.forward(data, [0])
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(
     ("engine", "spike_times"), [pytest.param(*e, marks=[pytest.mark.ci] * (e[0] in ("c99", "genn"))) for e in ENGINES]
 )

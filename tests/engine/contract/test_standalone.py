@@ -57,7 +57,7 @@ def stepped(library, plan, steps, channels):
 
 
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in PROBLEMS])
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(8)
 def test_a_file_gives_the_bits_of_the_grid_engine(name, tmp_path):
     plan, events = PROBLEMS[name]()
     values = plan.network.initial_parameters(3)
@@ -79,6 +79,7 @@ def test_a_file_gives_the_bits_of_the_grid_engine(name, tmp_path):
     assert library.model_step(ctypes.c_void_p(nothing.ctypes.data), 1) == -2  # no such input
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     ("kind", "delays"),
     sweep(

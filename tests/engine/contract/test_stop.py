@@ -77,7 +77,7 @@ def press():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 def test_ctrl_c_is_heard_within_two_seconds(kind):
     engine = engine_of(kind)
     data, few, many = load(engine), np.zeros(3, int), np.zeros(3000, int)
@@ -93,6 +93,7 @@ def test_ctrl_c_is_heard_within_two_seconds(kind):
         np.testing.assert_array_equal(gradient, engine.gradients[name], err_msg=name)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("kind", KINDS[:3])
 def test_a_single_trial_is_left_in_its_middle_forwards_and_backwards(kind):
     """By a fraction of what the pass takes, which machines and compilers do not change."""
@@ -152,6 +153,7 @@ def test_a_batch_goes_on_after_a_handler_that_raises_nothing():
         np.testing.assert_array_equal(gradient, engine.gradients[name], err_msg=name)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("use", ["run", "update", "close"])
 def test_a_handler_may_not_use_the_engine_in_the_middle_of_a_batch(use):
     engine, many = engine_of("grid"), np.zeros(3000, int)
@@ -247,6 +249,7 @@ def ends(process, *signals):
     return err
 
 
+@pytest.mark.ci
 def test_a_training_ends_within_two_seconds_and_goes_on(start):
     process = start("train", "page.py", "--run-dir", "run")
     err = ends(process, signal.SIGINT)
@@ -264,6 +267,7 @@ def test_a_training_ends_within_two_seconds_and_goes_on(start):
     assert process.returncode == 130
 
 
+@pytest.mark.ci
 def test_a_batch_that_was_left_is_done_again_to_the_same_bits(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("page.py").write_text(PAGE.replace("20000.0", "2000.0").replace("batch_size=16", "batch_size=8"))

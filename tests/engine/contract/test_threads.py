@@ -92,7 +92,7 @@ def together(works):
         return [future.result(120) for future in [pool.submit(begin, work) for work in works]]
 
 
-@pytest.mark.one_in(6)
+@pytest.mark.one_in(18)
 @pytest.mark.parametrize("outer", ["named", "function"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_runs_of_threads_are_those_of_one(kind, outer):
@@ -121,7 +121,7 @@ def test_runs_of_threads_are_those_of_one(kind, outer):
     engine.close()
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(8)
 @pytest.mark.parametrize("kind", KINDS)
 def test_halves_of_threads_never_mix(kind):
     """With the lock each gets its own gradient; without, an error, not another thread's."""
@@ -242,6 +242,7 @@ def child_of(work):
     return "hung"
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("kind", ["native", "c99", "reference_clock"])
 def test_a_fork_beside_a_running_thread(kind):
     """The child can use the engine, although no thread of the parent is there to end a batch."""

@@ -56,6 +56,7 @@ def same(plan, events=None, tolerance=1e-12, dtype="float64", **settings):
     return engine
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("change", ["births", *(pytest.param(c, marks=pytest.mark.ci) for c in ("feedback", "delays"))])
 def test_what_a_thread_a_neuron_does_not_do(change):
     plan = recurrent(change)

@@ -111,6 +111,7 @@ def compare(plan, events, *, truth="reference_event", tolerance=1e-8, at=1e-10, 
     return engine, got
 
 
+@pytest.mark.ci
 def test_every_kind_of_neuron_and_readout_and_no_order_changes_a_bit():
     """Blocks and threads in any order; a batch in groups, with gradients that go on; lists that grow."""
     plan, events = mixed()
@@ -251,6 +252,7 @@ def test_steps_without_arrivals(loss):
     compare(plan_of(net, loss(out)), Events.from_samples(samples, 7, **answers))
 
 
+@pytest.mark.ci
 def test_the_activity_of_input_spikes_at_the_ends_of_steps():
     """The time of a node may be rounded to that of the spike, whose activity was unknown then: not a number."""
     case = draw("exact", 6, 3, 0)  # a weight that follows the input, no hidden layer, 20 steps of 1 ms

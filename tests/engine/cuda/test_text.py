@@ -169,6 +169,7 @@ def without(text, number):
     return BARRIER.join(parts[: number + 1]) + ";" + BARRIER.join(parts[number + 1 :])
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("which", ["after the lists", "end of a step", "before feedback", "after feedback"])
 def test_a_barrier_that_is_missing_is_seen(problem, which):
     """The shim proves itself: each barrier of the two loops is needed, and its absence is a race."""
@@ -218,6 +219,7 @@ def test_float32_agrees_with_the_reference(problem):
         assert relative(gradient, right) < 1e-4
 
 
+@pytest.mark.ci
 def test_where_dynamics_were_left_among_many_populations():
     """The place is one number for all: the message is that of C99, however many populations there are."""
     net = Network()

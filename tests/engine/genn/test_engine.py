@@ -130,7 +130,7 @@ def check_same(engine, plan, values, events, tolerance=1e-9, samples=None):
     return clock
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(18)
 # one example at a time; those that also run side by side are slow here
 @pytest.mark.parametrize(
     "case", sweep(dict(enumerate(CASES)), [i for i in range(len(CASES)) if i not in SIDE_BY_SIDE]), ids=NAMES.get
@@ -216,7 +216,7 @@ def test_a_data_set_for_every_batch_reloads_nothing(make):
     assert len(reloads) == 1
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize(  # None: all at once; 2: the last group is short
     ("case", "batch_size"),
     sweep([(i, size) for i in SIDE_BY_SIDE for size in (None, 2)], [(3, None), *((i, 2) for i in SIDE_BY_SIDE)]),
@@ -274,6 +274,7 @@ def test_inference_builds_no_adjoint_network(make):
     assert [u.group for u in text.updates.values()] == ["reset", "reset", "outer"]
 
 
+@pytest.mark.one_in(2)
 def test_ten_training_steps_give_the_weights_of_native(make):
     plan = build("recurrent", "first", "learned", 0.0)
     values = plan.network.initial_parameters(3)

@@ -59,6 +59,7 @@ OPTIMISERS = {
 }
 
 
+@pytest.mark.one_in(8)
 @pytest.mark.parametrize("name", OPTIMISERS)
 def test_a_custom_update_changes_weights_as_native_does(make, name):
     plan, events = small()

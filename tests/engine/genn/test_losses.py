@@ -117,7 +117,7 @@ def check_same(engine, plan, values, events, tolerance=1e-9, samples=None):
 SIDE_BY_SIDE = ("input-driven", "every step", "V(t) against a series", "spike times", "a formula")
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(24)
 # one example at a time; those that also run side by side are slow here
 @pytest.mark.parametrize("name", sweep(LOSSES, [name for name in LOSSES if name not in SIDE_BY_SIDE]))
 def test_losses(make, name):
@@ -136,7 +136,7 @@ def test_published_losses_in_float32(make, name):
     check_same(engine, plan, values, random_events(plan), tolerance=1e-4)
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize(  # None: all at once; 3: the last group is short
     ("name", "batch_size"),
     sweep(
@@ -152,6 +152,7 @@ def test_examples_side_by_side_give_the_same(name, batch_size):
         check_same(engine, plan, values, random_events(plan), samples=np.array(samples))
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name", ["V at the end", "every step", "squared error of first spikes", "spike times"])
 def test_weights_of_samples(name):
     """The mean of the loss is weighted, also where the examples of a batch run in groups."""
@@ -173,6 +174,7 @@ REGULARISERS = {
 }
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(  # None: all at once
     ("name", "group"),
     sweep(

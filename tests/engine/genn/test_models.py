@@ -140,7 +140,7 @@ PLANS = {
 }
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(18)
 @pytest.mark.parametrize("name", PLANS)
 def test_models(make, name):
     plan = PLANS[name]()

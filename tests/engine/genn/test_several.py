@@ -58,7 +58,7 @@ def test_data_sets_of_several_inputs_that_grow():
             np.testing.assert_allclose(engine.gradients[name], gradient, rtol=1e-9, atol=1e-13)
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(9)
 @pytest.mark.parametrize("in_python", [False, True])
 def test_several_losses(kind, in_python):
     compare(kind, *several(in_python))
@@ -97,7 +97,7 @@ def both_ways(engine, events, samples=(0, 1, 2)):
     return read, {k: np.array(v) for k, v in engine.gradients.items()} | {"times": engine.input_gradients}
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(18)
 @pytest.mark.parametrize("regularised", ["example", "batch"])
 @pytest.mark.parametrize("model", READOUTS)
 def test_several_readouts_in_one_pass(kind, model, regularised):
@@ -117,7 +117,7 @@ def test_several_readouts_in_one_pass(kind, model, regularised):
     engine.close()
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(8)
 @pytest.mark.parametrize("valued", [False, True], ids=["dense", "tables and delays"])
 def test_times_of_the_spikes_of_several_inputs(kind, valued):
     """Of samples that come twice, with spikes of a channel that share a step."""
@@ -135,7 +135,7 @@ def test_times_of_the_spikes_of_several_inputs(kind, valued):
     engine.close()
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 def test_two_calls_are_the_training_run(kind):
     """With dL/dr of the plan's own loss, noise and dropout; whole batches and halves by turns on one engine."""
     plan = stochastic.network(**stochastic.CASES["both with reset, mean counts"])

@@ -38,7 +38,7 @@ def make(request):
         e.close()
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(21)
 @pytest.mark.parametrize("case", sweep(CASES, QUICK))
 def test_genn_equals_the_reference(make, case):
     if make.on != "harness" and case not in SOME:

@@ -54,6 +54,7 @@ def shown(parts):
     return "".join(f"// {title}\n{code.strip()}\n\n" for title, code in parts)
 
 
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("name", models.ZOO)
 def test_text_is_the_golden_one(name):
     """After a wanted change run the tests once with UPDATE_GOLDEN=1 and read the difference."""

@@ -55,7 +55,7 @@ def check_same(engine, clock, events, tolerance=1e-9):
     engine.close()
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(18)
 @pytest.mark.parametrize(("name", "kind"), list(cases()))
 def test_spikes_and_gradients_equal_the_reference(name, kind):
     plan = PLANS[name]()

@@ -82,7 +82,7 @@ def check(got, want, tolerance=1e-8):
         np.testing.assert_allclose(got[key], value, rtol=tolerance, atol=tolerance * 1e-2 * size, err_msg=key)
 
 
-@pytest.mark.one_in(15)
+@pytest.mark.ci
 @pytest.mark.parametrize("loss", list(LOSSES))
 @pytest.mark.parametrize("wiring", sweep(["dense", "table", "delays"], ["dense"]))
 @pytest.mark.parametrize("whole", [False, True])
@@ -102,7 +102,7 @@ def test_exact_spike_times(loss, wiring, whole):
     check(found[1], found[0], 1e-7)
 
 
-@pytest.mark.one_in(8)
+@pytest.mark.one_in(32)
 @pytest.mark.parametrize("loss", list(LOSSES))
 @pytest.mark.parametrize("wiring", sweep(["dense", "table", "delays"], ["dense"]))
 def test_grid(engine, loss, wiring):
@@ -121,7 +121,7 @@ def test_grid(engine, loss, wiring):
     ([4.0, 19.999], [0.2, 0.7], 0.7 + 0.2 * np.exp(-1.5999)), ([5.0], [-1.0], 0.0),
 ])  # fmt: skip
 @pytest.mark.parametrize("kind", ["native", "reference_event", "grid"])
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(24)
 def test_the_maximum_behind_a_jump(times, weights, value, kind):
     """V(t) = sum of w exp(-(t - s) / 10) behind s; its derivatives where t* is behind the last arrivals."""
     model = NeuronModel(

@@ -86,6 +86,7 @@ def written(kind, settings, counts, loss, tau_hidden):
     return out
 
 
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("loss", sorted(LOSSES))
 @pytest.mark.parametrize(
     ("kind", "settings"),
@@ -133,7 +134,7 @@ def test_the_gradient_of_one_spike_by_hand(engine, spike_times):
     np.testing.assert_allclose(made.gradients["enter.weight"], [[0.3 * (1 - 3.0) * flow]], rtol=1e-9)
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize(
     ("spike_times", "reference", "loss"),
     [("grid", "reference_clock", "integral"), ("grid", "reference_clock", "first"),

@@ -70,7 +70,7 @@ def several(name):
     ]
 
 
-@pytest.mark.one_in(12)
+@pytest.mark.ci
 @pytest.mark.parametrize("name", OVER_THE_TRIAL)
 @pytest.mark.parametrize(("engine", "spike_times"), [("native", "grid"), ("native", "exact"), ("c99", "grid")])
 def test_it_is_what_the_reference_computes(name, engine, spike_times):
@@ -145,6 +145,7 @@ def events_along_the_trial(rows=STEPS + 1):
     return Events.from_samples([data.sample(i) for i in range(S)], 4, labels=data.labels, targets=targets)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("engine", "spike_times", "model"),
     [
@@ -178,7 +179,7 @@ def test_several_losses_over_the_trial(engine, spike_times, model):
 
 
 @pytest.mark.parametrize("model", [LIF, QIF], ids=["LIF", "QIF"])
-@pytest.mark.one_in(2)
+@pytest.mark.ci
 def test_the_gradient_of_several_exact_losses_is_that_of_the_engine(model):
     net, plan = along_the_trial(model, "exact")
     plan = replace(plan, pushes=())  # what is published is no derivative
@@ -201,6 +202,7 @@ def test_the_gradient_of_several_exact_losses_is_that_of_the_engine(model):
     made.close()
 
 
+@pytest.mark.ci
 def test_samples_without_a_target_of_the_loss_that_is_exchanged():
     net, _, output, aux, _ = network()
     asked = [losses.MaxVoltageCrossEntropy(output), losses.PerStepCrossEntropy(aux).against("side")]

@@ -60,7 +60,7 @@ def gradients(running):
     return {k: np.array(v) for k, v in running.gradients.items()} | {"times": running.input_gradients.copy()}
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(9)
 @pytest.mark.parametrize("model", SETS)
 @pytest.mark.parametrize("engine, spike_times", ENGINES)
 def test_together_they_are_what_each_is_alone(engine, spike_times, model):
@@ -100,7 +100,7 @@ TARGETS = ("native", "native exact", "c99", "cuda", "cuda in groups")
          ("LIF", "native", "float32"), ("LI", "native exact", "float32")],
     ),
 )  # fmt: skip
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(12)
 def test_engines_are_the_reference(model, engine, dtype):
     exact, (bound, near) = engine.endswith("exact"), BOUNDS[dtype]
     plan, found = plan_of(model, SETS[model], "exact" if exact else "grid"), []
@@ -119,7 +119,7 @@ def test_engines_are_the_reference(model, engine, dtype):
         assert relative(found[1][1][name], wanted) < bound, name
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.ci
 @pytest.mark.parametrize("model", SETS)
 def test_differences_of_a_loss_of_v_at_every_step(model):
     """`reference_event`: weights, time constants and input times."""
@@ -182,6 +182,7 @@ def test_training_with_a_first_spike_beside_the_loss(engine):
         np.testing.assert_allclose(found[1][name], alone, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("kind", ["synaptic", "axonal", "dendritic"])
 @pytest.mark.parametrize("engine", ["reference_event", "native"])
 def test_a_maximum_beside_where_delays_are_values(engine, kind):
@@ -209,6 +210,7 @@ def test_a_maximum_beside_where_delays_are_values(engine, kind):
         np.testing.assert_allclose(got[name], want[name], rtol=1e-11, atol=1e-14)
 
 
+@pytest.mark.ci
 def test_a_run_with_the_loss_compiled_in_leaves_the_others_out():
     """`run` trains on the loss's own readout."""
     labels, found = np.array([0, 2, 1]), []

@@ -185,7 +185,7 @@ def agree(which, engine, spike_times, tolerance=1e-9, dtype="float64", **setting
         )
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(18)
 @pytest.mark.parametrize("which", GRID)
 @pytest.mark.parametrize("engine", ["native", "c99", "cuda"])
 def test_engines_equal_the_reference_on_the_grid(engine, which):
@@ -194,7 +194,7 @@ def test_engines_equal_the_reference_on_the_grid(engine, which):
 
 @pytest.mark.parametrize("which", [pytest.param(n, marks=[pytest.mark.ci] * (n in ("end", "count"))) for n in GRID])
 @pytest.mark.parametrize("whole", [False, True])
-@pytest.mark.one_in(6)
+@pytest.mark.one_in(12)
 def test_native_equals_the_reference_in_continuous_time(which, whole):
     """whole: several arrivals at once, at the ends of steps."""
     agree(which, "native", "exact", whole=whole, batch=3)
@@ -207,11 +207,12 @@ BY_SERIES = {"nonlinear": [], "routes": [pytest.mark.ci]}  # the others are slow
     ("engine", "times"), [("native", "grid"), ("c99", "grid"), ("cuda", "grid"), ("native", "exact")]
 )
 @pytest.mark.parametrize("which", DRAWN)
-@pytest.mark.one_in(12)
+@pytest.mark.one_in(24)
 def test_drawn_networks_of_several_populations(engine, times, which):
     agree(which, engine, times, batch=3)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("which", [pytest.param(n, marks=BY_SERIES.get(n, [pytest.mark.slow])) for n in NETWORKS])
 def test_native_by_series_equals_the_reference(which):
     """Neither nonlinear neurons nor currents have a closed form between spikes."""
@@ -233,7 +234,7 @@ EDGES = {
 
 
 @pytest.mark.parametrize("kind", EDGES)
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(6)
 def test_maxima_at_the_edge_of_what_counts(kind):
     """Of each neuron: its largest maximum is just nearer than `FARTHEST`, or just not: no bound passes it over."""
     rng = np.random.default_rng(6)
@@ -242,6 +243,7 @@ def test_maxima_at_the_edge_of_what_counts(kind):
     assert found_at_the_edge(EDGES[kind](), weights, times, np.array([0, 1, 2, 3, 0, 1, 2]), 30.0) >= 3
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("seed", [2, pytest.param(6, marks=pytest.mark.ci)])
 def test_maxima_in_the_steps_of_spikes(seed):
     """With short time constants V is at its largest soon behind a spike."""
@@ -262,6 +264,7 @@ def test_a_maximum_at_the_end_of_a_piece():
     assert found_at_the_edge(model, weights, times, np.arange(2), 6.0, CURVED) >= 3
 
 
+@pytest.mark.ci
 def test_a_minimum_and_a_maximum_within_a_step():
     """V has passed a maximum when an arrival of the right size lets it rise beyond that for a moment. With both time
     constants 1 and arrivals of w at 1 and v at 3.01, dV/dt is about -0.005 + e s - s^2 / 2 in parts of I."""
@@ -271,6 +274,7 @@ def test_a_minimum_and_a_maximum_within_a_step():
     assert found_at_the_edge(model, np.stack([first, second]), np.array([1.0, 3.01]), np.arange(2), 8.0) >= 3
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("model", [LIFAlpha, MILLIVOLTS])
 @pytest.mark.parametrize("times", ["grid", "exact"])
 def test_neurons_at_rest_that_are_only_inhibited_have_no_maximum(times, model):

@@ -56,7 +56,7 @@ CASES = [(DIPPING, "V(t)"), (SATURATED, "weighted")] + [
 ]
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(8)
 @pytest.mark.parametrize(("output", "loss"), CASES)
 def test_engines_read_what_the_reference_reads(engine, output, loss):
     plan = network(output, loss)

@@ -45,7 +45,7 @@ CASES = [(k, d) for k in C.KINDS for d in C.DELAYS if (k, d) not in (("dense", N
 QUICK = [("dense", "synaptic"), ("dense", "axonal"), ("dense", "dendritic"), ("pairs", None), ("conv", "synaptic")]
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize(("kind", "delays"), sweep(CASES, QUICK))
 def test_every_kind_is_as_the_reference(kind, delays):
     for loss, dtype in (("integral", "float64"), ("first_spike", "float32")):
@@ -73,6 +73,7 @@ def test_networks_that_hypothesis_draws(draw):
     compare(make_plan(net, made, dt=dt, duration=30.0), values, data)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("size", sweep([1, 2, 3, 7, 15, 16, 17, 33], [17]))
 def test_populations_of_any_size(size):
     for kind in ("synaptic", "axonal", "dendritic"):
@@ -190,6 +191,7 @@ def test_another_pattern_compiles_nothing_new():
     assert len(texts) == 1
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("kind", "delays"), sweep(CASES, [QUICK[0], QUICK[2], ("pairs", "axonal")]))
 def test_weights_of_one_sign_have_a_share_of_their_own(kind, delays):
     """Arrivals that push hidden neurons across, and kinks of the outputs' maxima."""

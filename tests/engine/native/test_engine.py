@@ -38,6 +38,7 @@ def plan():
     return make()
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("n", [37, 5])
 def test_the_bits_do_not_depend_on_threads_or_run(plan, n):
     """float32, batches of more and of fewer samples than slices; three runs each on 1, 2, 3 threads."""
@@ -53,6 +54,7 @@ def test_the_bits_do_not_depend_on_threads_or_run(plan, n):
     assert bits(other, other.load(events), np.arange(n)) not in found  # the sum runs in another order
 
 
+@pytest.mark.ci
 def test_an_incomplete_batch_is_the_mean_of_its_samples(plan):
     engine = engine_of(plan)
     data = engine.load(random_events())
@@ -121,6 +123,7 @@ def test_parameters_are_live(plan):
     assert engine.parameters["hidden_output.weight"].shape == (21, 4)
 
 
+@pytest.mark.ci
 def test_a_change_of_dt_duration_or_values_compiles_nothing(monkeypatch, tmp_path):
     """Times and parameters are arguments of the generated code; another size is another network."""
     compiled = lambda: {p.name: p.stat().st_ino for p in tmp_path.glob("*.so")}  # noqa: E731
@@ -338,6 +341,7 @@ def run_limited(body):
     return done.stdout
 
 
+@pytest.mark.ci
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="limits of memory are read from /proc")
 def test_threads_that_cannot_start_are_an_error(plan):
     engine_of(plan)  # into the cache
@@ -355,6 +359,7 @@ print(np.isfinite(small.run(small.load(random_events()), [0, 1]).loss).all())
     assert "could not start 1500 threads; ask for fewer with threads=" in out and "True" in out
 
 
+@pytest.mark.ci
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="limits of memory are read from /proc")
 def test_the_engine_recovers_from_exhausted_memory(plan):
     engine_of(plan)

@@ -66,7 +66,7 @@ def distance(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
     return max(np.linalg.norm(a[k] - b[k]) / np.linalg.norm(a[k]) for k in a if k != "output.t_ref")
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(9)
 @pytest.mark.parametrize(("topology", "loss", "kind", "delay"), sweep(CASES, QUICK))
 def test_native_is_the_event_exact_reference_at_any_step(topology, loss, kind, delay):
     net, criterion = network(topology, loss, kind, delay)
@@ -83,6 +83,7 @@ def test_native_is_the_event_exact_reference_at_any_step(topology, loss, kind, d
         assert distance(gradients, mine) < 1e-8
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("topology", "loss"),
     sweep([("feed-forward", "first"), ("feed-forward", "max"), ("deep", "exponential")], [("feed-forward", "max")]),
@@ -98,6 +99,7 @@ def test_float32_keeps_spike_times_and_gradients(topology, loss):
     assert distance(gradients, mine) < 1e-3
 
 
+@pytest.mark.ci
 def test_central_differences_on_the_engine_itself():
     net, criterion = network("recurrent", "first", "fixed", 0.0)
     events = spikes()
@@ -119,6 +121,7 @@ def test_central_differences_on_the_engine_itself():
             assert (losses_at[0] - losses_at[1]) / (2 * h) == pytest.approx(gradient[at], rel=1e-6)
 
 
+@pytest.mark.ci
 def test_bits_do_not_depend_on_threads():
     net, criterion = network("recurrent", "first", "trained", 0.0)
     events = spikes(9)
@@ -171,6 +174,7 @@ def test_a_runaway_network_leaves_the_engine_usable():
     assert np.isfinite(engine.run(data, [0], training=True).loss).all()
 
 
+@pytest.mark.ci
 def test_a_change_of_step_or_values_compiles_nothing(monkeypatch):
     from genn_eventprop.toolchain import compiler
 
@@ -184,6 +188,7 @@ def test_a_change_of_step_or_values_compiles_nothing(monkeypatch):
     assert compiled == []
 
 
+@pytest.mark.ci
 def test_a_threshold_that_is_not_linear():
     model = NeuronModel(
         name="squared", state={"V": 0.0, "J": 0.0}, params={"tau": Param(10.0, "ms"), "v_thresh": Param(1.0)},

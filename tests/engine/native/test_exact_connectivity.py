@@ -42,7 +42,7 @@ CASES = [(k, d, loss) for k in C.KINDS for d in C.DELAYS if isinstance(d, str) o
 QUICK = [("dense", "axonal", "max"), ("conv", "synaptic", "first_spike"), ("pool", None, "voltage of spiking")]
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.ci
 @pytest.mark.parametrize(("kind", "delays", "loss"), sweep(CASES, QUICK))
 def test_every_kind_is_as_the_reference(kind, delays, loss):
     net, made = C.network(kind, delays, loss=loss)
@@ -66,16 +66,19 @@ def events(net, seed=1):
     return C.events(net, TRIAL["duration"], 3, seed=seed, spikes=(20, 40))
 
 
+@pytest.mark.ci
 def test_float32_has_the_same_spikes():
     net, plan = small()
     compare(plan, net.initial_parameters(2), events(net), "float32")
 
 
+@pytest.mark.ci
 def test_neurons_that_differ_and_have_refractory_periods():
     net, plan = small(lambda: exact.neuron("refractory heterogeneous"))
     compare(plan, net.initial_parameters(2), events(net))
 
 
+@pytest.mark.ci
 def test_delays_of_zero_and_beyond_the_trial():
     net, plan = small()
     values = net.initial_parameters(2)
@@ -111,6 +114,7 @@ def test_differences_of_delays_on_the_engine_itself():
             np.testing.assert_allclose(gradient[key][at], (losses[0] - losses[1]) / 2e-6, rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.ci
 def test_two_halves_and_gradients_of_input_times():
     net, plan = small()
     values, data, found = net.initial_parameters(2), events(net), []
@@ -125,6 +129,7 @@ def test_two_halves_and_gradients_of_input_times():
         np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12 * np.abs(want).max())
 
 
+@pytest.mark.ci
 def test_other_pairs_are_followed():
     """As in rewiring: the table is made anew, nothing is compiled."""
     net, plan = small()
@@ -141,6 +146,7 @@ def test_other_pairs_are_followed():
         np.testing.assert_allclose(engine.gradients[key], gradient, rtol=1e-9, atol=1e-9 * np.abs(gradient).max())
 
 
+@pytest.mark.ci
 def test_shared_weights_have_their_own_delays():
     net = Network()
     layers = [net.population(LIF(), 6, name=f"layer{i}") for i in range(3)]
@@ -154,6 +160,7 @@ def test_shared_weights_have_their_own_delays():
     assert want.spike_counts["layer2"].any()
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("engine", ["reference_event", "native"])
 def test_kink_of_a_maximum_goes_to_the_synapse_delay(engine):
     """The second spike reaches all outputs at once, and V of each turns there."""

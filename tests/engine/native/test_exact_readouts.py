@@ -165,7 +165,7 @@ QUICK = (
 )  # fmt: skip
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("name", sweep(LOSSES, QUICK))
 def test_every_loss_equals_the_reference_at_any_step(name):
     truth = run(*problem(name), "reference_event")
@@ -174,6 +174,7 @@ def test_every_loss_equals_the_reference_at_any_step(name):
         check_same(truth, run(*problem(name, dt), "native"), 1e-10, 1e-8)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("name", sweep(LOSSES, ("integral in a window",)))
 def test_every_loss_in_float32(name):
     check_same(run(*problem(name), "reference_event"), run(*problem(name), "native", "float32"), 1e-4, 1e-3)
@@ -192,7 +193,7 @@ LEAKY_DELTA = NeuronModel(
         lambda o: losses.IntegratedVoltageCrossEntropy(o, TimeWeight("linear", (5.2, 40.0), 15.0, 20.0)),
     ],
 )  # fmt: skip
-@pytest.mark.one_in(3)
+@pytest.mark.ci
 def test_arrivals_that_move_v_at_once(make):
     """l(x-) - l(x+) of every arrival goes to the spike that arrived."""
     net = Network()
@@ -207,6 +208,7 @@ def test_arrivals_that_move_v_at_once(make):
 FED_BACK = ("spike times", "spike count", "integral, input-driven", "per step of spiking, in a window")
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("name", sweep(FED_BACK, ("integral, input-driven",)))
 def test_outputs_that_take_part_in_a_recurrent_network(name):
     net = Network()
@@ -223,6 +225,7 @@ def test_outputs_that_take_part_in_a_recurrent_network(name):
     check_same(truth, run(net, plan, "native"), 1e-10, 1e-8)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("make", [lambda o: losses.SpikeTimeError(o, silent="end"), losses.EndVoltageCrossEntropy])
 def test_final_costate_of_refractory_neurons(make):
     net = Network()
@@ -234,6 +237,7 @@ def test_final_costate_of_refractory_neurons(make):
     check_same(truth, run(net, plan, "native"), 1e-10, 1e-8)
 
 
+@pytest.mark.ci
 def test_a_spike_count_and_a_regulariser_of_the_same_neurons():
     make, _, topology, kind = LOSSES["spike count"]
     net, first = network(topology, "first", kind, 0.0)
@@ -249,6 +253,7 @@ def test_a_spike_count_and_a_regulariser_of_the_same_neurons():
 DIFFERENCES = ("per step of spiking, input-driven", "integral, input-driven in a window", "spike times")
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("name", sweep(DIFFERENCES, ("spike times",)))
 def test_differences_on_the_engine_itself_show_the_gradient(name):
     net, plan = problem(name)

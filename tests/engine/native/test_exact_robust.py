@@ -145,6 +145,7 @@ def are_the_reference(topology, dt, spikes, seed, scale, loss):
 TEN = given(spikes=SPIKES, seed=st.integers(0, 10_000), dt=STEPS)
 
 
+@pytest.mark.ci
 @pytest.mark.usefixtures("contracted")
 @settings(QUICKLY, max_examples=20)
 @TEN
@@ -193,7 +194,7 @@ INTEGRATOR = NeuronModel(
 HUNDREDS = [(model, dt) for model in (LIF, INTEGRATOR, LIFRefractory) for dt in (1.0, 5.0)]
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.ci
 @pytest.mark.usefixtures("contracted")
 @pytest.mark.parametrize(
     "model, dt",
@@ -295,6 +296,7 @@ def test_hundreds_of_spikes_in_a_step_then_an_error(dtype):
         run(plan, values, events_of([(3.0, 0)]), "native", dtype=dtype)
 
 
+@pytest.mark.ci
 def test_the_activity_of_many_neurons_runs_away():
     """The work of a step grows with the square of its spikes: 200 of each of 40 neurons took minutes."""
     net = Network()
@@ -308,6 +310,7 @@ def test_the_activity_of_many_neurons_runs_away():
         run(plan, net.initial_parameters(0), events_of([(3.0, 0)]), "native")
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_weights_and_times_below_the_normal_numbers(dtype):
     net, plan = plans("recurrent", 1.0)

@@ -95,13 +95,13 @@ def check_same(plan, events, tolerance, dtype="float64", reference=None):
         assert np.linalg.norm(mine[name] - gradient) < tolerance * np.linalg.norm(gradient), name
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.ci
 @pytest.mark.parametrize("in_python", [False, True])
 def test_losses_of_every_layer(in_python):
     check_same(*several(in_python, "exact"), 1e-9)
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.ci
 @pytest.mark.parametrize("name", sweep(MIXED, ("V all along the trial", "maxima")))
 def test_readouts_of_populations_that_reach_each_other(name):
     plan, events = mixed(name)
@@ -109,6 +109,7 @@ def test_readouts_of_populations_that_reach_each_other(name):
     check_same(mixed(name, 5.0)[0], events, 1e-9, reference=plan)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("name", sweep(MIXED, ("ends",)))
 def test_float32(name):
     check_same(*mixed(name), 1e-3, "float32")

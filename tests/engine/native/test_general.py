@@ -101,6 +101,7 @@ MODELS = {
 }
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", sweep(list(MODELS), ["bursts with silent events", "delta synapses"]))
 def test_models_without_a_closed_form(name):
     model, weight, recurrent = MODELS[name]
@@ -108,6 +109,7 @@ def test_models_without_a_closed_form(name):
     compare(net, losses.IntegratedVoltageCrossEntropy(out))
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", sweep(list(LOSSES), ["per step", "times"]))
 def test_every_loss_of_nonlinear_outputs(name):
     output = None if name == "max" else learned(QIF)  # a maximum is read from outputs that do not spike
@@ -118,6 +120,7 @@ def test_every_loss_of_nonlinear_outputs(name):
     compare(net, LOSSES[name](out), events)
 
 
+@pytest.mark.ci
 def test_a_loss_without_doubt_needs_no_shorter_pieces():
     """dl/dV is then a difference of equal numbers, all rounding: pieces may not be halved for it."""
     net = Network()
@@ -128,6 +131,7 @@ def test_a_loss_without_doubt_needs_no_shorter_pieces():
     compare(net, losses.PerStepCrossEntropy(out), gradients=1e-6)  # of a loss whose gradient nearly vanishes
 
 
+@pytest.mark.ci
 def test_samples_of_v_reach_the_initial_state():
     net, out = small(QIF, 5.0, output=learned(QIF), read=(3.0, 1.0))
     plan = make_plan(net, losses.Loss(out, "first_spike", also=("trace",)), dt=0.5, duration=T, spike_times="exact")
@@ -147,12 +151,14 @@ DELAYS = {
 }
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("kind", sweep(list(DELAYS), ["synaptic"]))
 def test_delays(kind):
     net, out = small(QIF, 5.0, 1.0, inner=0.0, **DELAYS[kind]())
     compare(net, losses.IntegratedVoltageCrossEntropy(out))
 
 
+@pytest.mark.ci
 def test_sparse_connections_and_linear_populations_together():
     net, out = Network(), None
     source = net.input(5)
@@ -166,6 +172,7 @@ def test_sparse_connections_and_linear_populations_together():
     compare(net, losses.MaxVoltageCrossEntropy(out))
 
 
+@pytest.mark.ci
 def test_convolutions():
     net = Network()
     image = net.input(shape=(3, 3, 2))
@@ -178,6 +185,7 @@ def test_convolutions():
     compare(net, losses.MaxVoltageCrossEntropy(out), Events.from_samples([sample], n_channels=18, labels=[0]))
 
 
+@pytest.mark.ci
 def test_learned_amounts_of_arrivals():
     params = {**QIF.params, "gain": Param(1.2)}
     model = replace(QIF, name="Gain", params=params, input={"scaled": {"I": "gain"}}, threshold=None, reset=None)
@@ -185,6 +193,7 @@ def test_learned_amounts_of_arrivals():
     compare(net, losses.IntegratedVoltageCrossEntropy(out))
 
 
+@pytest.mark.ci
 def test_input_times_have_gradients():
     net, out = small(ADEX, 4.0, 1.0)
     events, loss = spikes()[0], losses.IntegratedVoltageCrossEntropy(out)
@@ -233,6 +242,7 @@ def test_gradients_where_arrivals_end_every_piece(model):
     made.close()
 
 
+@pytest.mark.ci
 def test_float32_is_near_float64():
     net, out = small(QIF, 5.0, 1.0)
     loss, events = losses.IntegratedVoltageCrossEntropy(out), spikes()[0]
@@ -241,6 +251,7 @@ def test_float32_is_near_float64():
         assert np.linalg.norm(mine[name] - value) <= 1e-4 * np.linalg.norm(value), name
 
 
+@pytest.mark.ci
 def test_a_smaller_tolerance_is_nearer_to_the_truth():
     net, out = small(AdEx, 400.0)
     loss, events = losses.IntegratedVoltageCrossEntropy(out), spikes()[0]
@@ -269,6 +280,7 @@ def test_series_of_the_highest_order_have_the_gradient(tolerance, recurrent_qif)
         np.testing.assert_allclose(mine[name], value, rtol=2e-9, atol=2e-9 * largest, err_msg=name)
 
 
+@pytest.mark.ci
 def test_dynamics_that_diverge_are_an_error():
     free = replace(QIF, name="Free", threshold=None, reset=None, events=())
     net, out = small(QIF, 5.0, output=free(), read=(40.0, 1.0))

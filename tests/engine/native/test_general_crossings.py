@@ -49,6 +49,7 @@ def spike_times(neuron, weight, times, duration, engine="native", size=1, **opti
     return spikes.time[np.argsort(spikes.neuron, kind="stable")]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("below", [1e-2, 1e-5, 1e-8])
 def test_two_crossings_of_one_piece_are_both_seen(below):
     turns = 2 * np.pi * np.arange(11)
@@ -63,6 +64,7 @@ def test_what_only_comes_near_the_threshold_does_not_cross(above):
     assert len(spike_times(TURNING(height=1 + above), 0.0, [1.0], 95.0)) == 0
 
 
+@pytest.mark.ci
 def test_crossings_right_after_an_arrival():
     delta = replace(
         EIF, name="Pushed", state={"V": 0.0}, params={"tau": Param(10.0, "ms")}, dynamics={"V": "(V * V + 1) / tau"},
@@ -74,6 +76,7 @@ def test_crossings_right_after_an_arrival():
         assert len(found) == 1 and 2.0 <= found[0] < 2.0 + 1.1 * gap + 1e-12
 
 
+@pytest.mark.ci
 def test_a_reset_beyond_the_threshold_waits_for_g_below():
     leaking = NeuronModel(
         name="Leaking", state={"V": 0.0}, params={"tau": Param(10.0, "ms")}, dynamics={"V": "-V * V / tau"},
@@ -92,6 +95,7 @@ STEEP = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", STEEP)
 def test_steep_upstrokes(name):
     neuron, weight = STEEP[name]
@@ -114,6 +118,7 @@ def test_an_upstroke_beyond_all_numbers_is_an_error():
         spike_times(AdEx(v_peak=2000.0), 3000.0, [1.0], 40.0)
 
 
+@pytest.mark.ci
 def test_a_state_at_rest_that_follows_the_square_of_another_one():
     """Its first three coefficients are zero after an arrival, or nearly: they are no measure of its size."""
     for rest in (0.0, 1e-200, 1e-12):
@@ -128,6 +133,7 @@ def test_a_state_at_rest_that_follows_the_square_of_another_one():
         np.testing.assert_allclose(spike_times(follower(), 3.0, [1.0, 9.0], 30.0), expected, rtol=0, atol=1e-9)
 
 
+@pytest.mark.ci
 def test_a_threshold_that_grows_where_the_state_is_smooth():
     """V is a polynomial for 5 ms, in which exp(V) grows to 10^40: g needs shorter pieces, in `reference_event` too."""
     growing = NeuronModel(
@@ -144,6 +150,7 @@ def test_a_threshold_that_grows_where_the_state_is_smooth():
     np.testing.assert_allclose(spike_times(growing(), 200.0, [1.0], 30.0), expected, rtol=0, atol=1e-9)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("closed_form", [False, True])
 @pytest.mark.parametrize("gap", ["one ulp", 2e-13])
 def test_the_maximum_behind_arrivals_just_before_the_end(closed_form, gap):
@@ -168,6 +175,7 @@ def test_the_maximum_behind_arrivals_just_before_the_end(closed_form, gap):
     assert gradients == pytest.approx({1.0: -1.0 / tau, -1.0: 1.0 / tau, -50.0: slope}, rel=1e-9)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("kind", ["closed form", "series", "reference_event"])
 def test_a_maximum_before_arrivals_at_the_start_of_the_trial(kind):
     """V(0) is one, whatever arrives at t = 0."""
@@ -192,6 +200,7 @@ def test_a_maximum_before_arrivals_at_the_start_of_the_trial(kind):
     made.close()
 
 
+@pytest.mark.ci
 def test_the_gradient_of_an_integral_whose_weight_bends():
     """r = 1/T int w(t) V dt with V = v0 exp(-t / tau), in one trial with QIF neurons: dr/dtau to twelve digits,
     although the powers of w in a piece cancel where the piece is long."""
@@ -257,6 +266,7 @@ def test_a_weight_that_follows_inputs_of_one_instant():
     np.testing.assert_allclose(found[0], found[1], rtol=1e-11)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("weight", ["1 - t / T", "exp(-t / T) * (1 - t / T)**3", "t"])
 def test_a_weight_that_vanishes_at_an_end_needs_no_short_pieces(weight):
     """There it is all rounding, and no piece too long: halved to the end, this would take a minute."""
@@ -293,6 +303,7 @@ def test_an_event_waits_for_its_mode_once_g_was_below(engine):
     np.testing.assert_allclose(times, [4, 6, 8, 10, 12], rtol=0, atol=1e-9)
 
 
+@pytest.mark.ci
 def test_a_dip_of_g_in_a_piece_that_is_cut_behind_it_counts():
     """g is below zero for 0.4 ms around every 2 pi ms; `busy` ends 1 ms behind the second time. A piece
     begins with an arrival before it and is cut by one behind it, while g is above zero."""
@@ -308,6 +319,7 @@ def test_a_dip_of_g_in_a_piece_that_is_cut_behind_it_counts():
     np.testing.assert_allclose(found, first + last * np.arange(3), rtol=0, atol=1e-8)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("engine", ["native", "reference_event"])
 @pytest.mark.parametrize("busy, count", [("0.3", 1), ("-0.3", 3)])
 def test_rounding_decides_nothing_where_an_event_leaves_g_at_zero(engine, busy, count):

@@ -43,6 +43,7 @@ def learned(model):
     return model(**{n: Param(p.value, p.unit, trainable=True) for n, p in model.params.items()})
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("model", [ADAPTIVE, BIASED], ids=lambda m: m.name)
 @pytest.mark.parametrize("loss", ["first", "integral exponential"])
 def test_models_defined_here_run_on_both_engines(model, loss):

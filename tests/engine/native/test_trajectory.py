@@ -29,6 +29,7 @@ def network(model, scale, stochastic, duration=50.5, learned=True):
     return make_plan(net, losses.IntegratedVoltageCrossEntropy(out, "exponential"), dt=0.5, duration=duration)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_gradients_are_the_same(case):
     plan = network(*case)

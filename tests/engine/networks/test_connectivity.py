@@ -33,7 +33,7 @@ QUICK += [("conv", d, loss) for d, loss in (("synaptic", "max"), ("axonal", "fir
 
 
 @pytest.mark.parametrize(("kind", "delays", "loss"), sweep(CASES, QUICK))
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(12)
 def test_a_connection_is_the_sum_of_dense_ones(kind, delays, loss):
     net, made = C.network(kind, delays, loss=loss)
     values, data = net.initial_parameters(4), C.events(net, GRID["duration"])
@@ -55,6 +55,7 @@ def test_a_connection_is_the_sum_of_dense_ones(kind, delays, loss):
 DELAY_CASES = [(d, loss) for d in C.DELAYS[2:] for loss in ("integral", "first_spike", "max", "end", "voltage")]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("delays", "loss"), sweep(DELAY_CASES, [("synaptic", "max"), ("axonal", "voltage"), ("dendritic", "first_spike")])
 )
@@ -91,7 +92,7 @@ ON_SHIM = [
         [*(("c99", *c) for c in QUICK[::2]), *(("cuda", *c) for c in ON_SHIM), *(("genn", *c) for c in ON_HARNESS)],
     ),
 )
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(12)
 def test_targets_are_as_the_clocked_reference(engine, kind, delays, loss):
     net, made = C.network(kind, delays, loss=loss)
     values, data = net.initial_parameters(4), C.events(net, GRID["duration"])

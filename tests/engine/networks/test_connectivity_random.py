@@ -96,6 +96,7 @@ def compare(target, made, seed):
 QUIET = {"deadline": None, "suppress_health_check": list(HealthCheck), "derandomize": True}
 
 
+@pytest.mark.ci
 @given(made=networks(), seed=st.integers(0, 5))
 @settings(max_examples=8, **QUIET)
 def test_c99(made, seed):

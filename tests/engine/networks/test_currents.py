@@ -69,6 +69,7 @@ def test_on_the_grid_gradients_without_spikes_are_differences(seed):
     driven.assert_differences(engine, found)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("seed", seeds(8))
 def test_in_exact_time_gradients_are_differences(seed):
     model = (LIF, LIFRefractory, QIF, LIFDelta)[seed % 4]
@@ -82,6 +83,7 @@ def test_in_exact_time_gradients_are_differences(seed):
     driven.assert_differences(engines[0], found, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("seed", seeds(4))
 def test_native_is_the_reference_in_exact_time(seed):
     model, scale = ((LIFRefractory, 1.0), (LIF, 1.0), (Izhikevich, 15.0), (Theta, 1.0))[seed]
@@ -89,6 +91,7 @@ def test_native_is_the_reference_in_exact_time(seed):
     compare("native", plan, data, seed, reference="reference_event", spiking=False)
 
 
+@pytest.mark.ci
 def test_one_neuron_and_one_change_in_exact_time():
     plan, data = driven.network(1, tiny=True, spike_times="exact")
     compare("native", plan, data, 1, reference="reference_event", spiking=False)
@@ -118,7 +121,7 @@ def highest(values, jumps, dt, tau, tau_syn, receptor, linear, h=0.005):
     ("input", "constant", {"0", "inside", "T"}), ("input", "linear", {"0", "inside", "T"}),
 ])  # fmt: skip
 @pytest.mark.parametrize(("seed", "spikes"), [(8, False), (15, True)])
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(8)
 def test_the_maximum_under_drawn_currents(receptor, interpolation, kinds, seed, spikes):
     """It is at 0, inside a piece, at a sample of the current, or at T; V may fall at first before T."""
     N, dt, T, rng = 120, 2.0, 10.0, np.random.default_rng(seed)
@@ -213,6 +216,7 @@ def test_parts_of_a_batch_add_up():
         np.testing.assert_allclose(engine.gradients[name], gradient, rtol=1e-10, atol=1e-14, err_msg=name)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("spikes", [True, False])
 def test_one_channel_one_neuron_one_step(engine, spikes):

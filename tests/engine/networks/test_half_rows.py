@@ -85,6 +85,7 @@ PROBLEMS = every_problem()
 QUICK = ("neurons: delta max", "loss: per step of spiking, input-driven")
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", sweep(PROBLEMS, QUICK))
 @pytest.mark.usefixtures("uncontracted")
 def test_native_has_the_bits_of_rounded_weights(name):
@@ -113,6 +114,7 @@ def test_conversions_are_those_of_ieee():
     np.testing.assert_array_equal(back.view(np.uint32), x.astype(np.float16).astype(np.float32).view(np.uint32))
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("make", [every_connection, pytest.param(wide, marks=pytest.mark.ci)])
 def test_native_rounds_every_weight(make):
     check_same_bits(NativeEngine, *make())
@@ -128,6 +130,7 @@ def test_exact_spike_times_of_rounded_weights():
     check_same_bits(NativeEngine, *every_connection("exact"))
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("name", sweep(PROBLEMS, QUICK[1:]))
 @pytest.mark.usefixtures("uncontracted")
 def test_cuda_has_the_bits_of_rounded_weights(name):
@@ -152,6 +155,7 @@ def small(weight=4.0):
     return plan, Events.from_samples(samples, n_channels=3, labels=[0, 1])
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("kind", [NativeEngine, pytest.param(ShimEngine, marks=pytest.mark.ci)])
 def test_masters_learn_in_float32(kind):
     """Steps that are too small for float16 add up, a step reaches the next run, and halves of a batch round once."""

@@ -14,7 +14,7 @@ NUMBERS = [*((k, ()) for k in range(12)), (3, ("births",)), (5, ("births",)), (2
 @pytest.mark.parametrize(
     ("number", "also"), sweep(NUMBERS, [(2, ()), (3, ()), (5, ()), (3, ("births",)), (2, ("currents",))])
 )
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(6)
 def test_python_runs_the_loops_as_the_reference_does(number, also):
     case = draw("grid", 1, number, 0, also=also)
     interpreted = lambda _, case: InterpretedEngine(case.plan, case.parameters, dtype="float64")  # noqa: E731

@@ -32,7 +32,7 @@ def network(delta=True, channels=7, size=9):
     return net, losses.IntegratedVoltageCrossEntropy(out)
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 def test_engines_agree(engine):
     plan = make_plan(*network(), dt=0.5, duration=40.0)
     compare(engine, plan, random_events(plan, 5))
@@ -54,6 +54,7 @@ def test_in_segments_of_the_trajectory():
     assert any("kept in segments" in remark for remark in made.remarks)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("how", [{"dt": 1.0}, {"spike_times": "exact"}], ids=["grid", "exact"])
 def test_gradients_are_those_of_differences(how):
     rng = np.random.default_rng(0)

@@ -55,6 +55,7 @@ def test_a_mask_has_no_gradient_where_it_is_0(kind):
     made.close()
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("engine", ["native", pytest.param("reference_event", marks=pytest.mark.ci)])
 def test_the_gradient_check_takes_masks(engine):
     net, loss = network()

@@ -94,7 +94,7 @@ QUICK = [
 EVERY = [(n, *case) for n in NAMES for case in (("exact", True), ("grid", False), ("grid", True))]
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("names", "spike_times", "refractory"),
     [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in EVERY if case not in QUICK)],
@@ -127,7 +127,7 @@ MAKERS = {
 }
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     ("engine", "spike_times"), [("native", "exact"), ("native", "grid"), ("c99", "grid"), ("genn", "grid")]
 )

@@ -15,6 +15,7 @@ RESONATOR = NeuronModel(
 )  # fmt: skip
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("engine", ["native", "reference_event"])
 def test_a_crossing_is_counted_once(engine):
     """V and W between arrivals are known: what crosses from below is counted on a fine grid of times."""

@@ -92,7 +92,7 @@ def numbers(made, events):
     return found, read.spike_counts["hidden"].sum()
 
 
-@pytest.mark.one_in(18)
+@pytest.mark.one_in(72)
 @pytest.mark.parametrize("model", list(MODELS))
 @pytest.mark.parametrize("wiring", sweep(list(WIRING), ["dense", "synaptic table", "dendritic", "axonal"]))
 def test_nonlinear_arrivals(engine, model, wiring):
@@ -198,7 +198,7 @@ def test_what_is_no_polynomial_has_no_input_times():
     made.close()
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(9)
 @pytest.mark.parametrize("kind", sweep(["synaptic", "axonal", "dendritic"], ["axonal"]))
 @pytest.mark.parametrize("readout", ["integral", "max"])
 def test_learned_delays_of_pushes_and_kinks(engine, kind, readout):

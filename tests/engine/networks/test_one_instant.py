@@ -55,6 +55,7 @@ def outcome(net, loss, events, engine, dtype="float64", duration=T, dt=1.0):
     return result, gradients
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("w", "model"),
     sweep(
@@ -77,6 +78,7 @@ def test_equal_neurons_stay_equal(w, model):
         np.testing.assert_allclose(gradients[name], gradient, rtol=1e-6, atol=1e-9, err_msg=name)
 
 
+@pytest.mark.ci
 def test_equal_neurons_stay_equal_in_float32():
     net, loss = equal_neurons(-2.0)
     truth, _ = outcome(net, loss, drive(), "reference_event")
@@ -84,6 +86,7 @@ def test_equal_neurons_stay_equal_in_float32():
     assert np.array_equal(result.spike_counts["hidden"], truth.spike_counts["hidden"])
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("dt", [0.25, 0.5])
 def test_a_spike_at_the_end_of_the_trial_counts(dt):
     """One neuron, one input; the trial ends at the double nearest to its spike, and one to either side of it."""
@@ -245,6 +248,7 @@ def test_a_maximum_behind_an_arrival_at_the_end_of_the_trial(engine, w):
     made.close()
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("kind", ["synaptic", "axonal"])
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=10, deadline=None)
@@ -282,6 +286,7 @@ def test_an_arrival_far_beyond_the_threshold_is_a_spike_where_the_dynamics_diver
     assert np.isfinite(gradients["hidden_output.weight"]).all() and gradients["hidden_output.weight"] > 0
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("engine", ["reference_event", "native"])
 def test_spikes_sent_on_without_a_delay_arrive_before_the_reset_of_their_instant(engine):
     """The input drives both populations over threshold; the second also gets the spike of the first, at once."""

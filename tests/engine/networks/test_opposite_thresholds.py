@@ -67,6 +67,7 @@ def by_hand(weights, v_fast, times, channels):
     return found
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(("engine", "seeds"), [("native", range(24)), ("reference_event", range(24))])
 def test_spikes_are_those_of_the_equations(engine, seeds):
     settings = {"dtype": "float64", "tolerance": 1e-12} if engine == "native" else {}

@@ -180,6 +180,7 @@ def test_wiring_changes_no_other_draw() -> None:
     assert len(delays) == 2 * (len(DELAYS) - 1)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("spike_times", ["grid", "exact"])
 def test_everything_that_engines_treat_apart_is_drawn(spike_times: str) -> None:
     """On the grid also the gradient of input times where arrivals move nonlinear dynamics."""
@@ -191,6 +192,7 @@ def test_everything_that_engines_treat_apart_is_drawn(spike_times: str) -> None:
     assert rare <= ({n for n in FEATURES if "receptors" in n} if spike_times == "exact" else set())
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("spike_times", ["grid", "exact"])
 def test_everything_that_is_asked_for_is_drawn(spike_times: str) -> None:
     drawn: Counter[str] = Counter()
@@ -254,7 +256,7 @@ def test_a_start_above_threshold_is_refused(name: str, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("name", [n for n in KNOWN if n.startswith("V(t) of slow")])
-@pytest.mark.one_in(2)
+@pytest.mark.ci
 def test_slow_outputs_that_are_pushed_hard(name: str) -> None:
     """V moves fast though all its rates are small: too few nodes for l(V(t)), and for the weight, were taken once."""
     assert {v.kind for v in check(KNOWN[name]())} == {"right"}
@@ -282,6 +284,7 @@ def test_nonlinear_models_are_listed() -> None:
     assert {n for n, m in MODELS.items() if not derive(m).linear} == set(NONLINEAR)
 
 
+@pytest.mark.ci
 def test_births_and_losses_of_v_forwards_alone() -> None:
     """The search of births cuts pieces along which V is read: forwards alone, too, where last bits differed."""
     case = KNOWN["V of an output that gives birth to spikes"]()
@@ -321,6 +324,7 @@ def test_an_engine_without_halves_is_judged_by_the_rest(truth: Truth) -> None:
     assert judged(truth, replace(truth.outcome, numbers=numbers), F64) == ("right", "")
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", ["native float64", "reference_event float64"])
 def test_engines_with_halves_are_judged_by_them(name: str, truth: Truth) -> None:
     engine = made(name, truth.case)
@@ -368,6 +372,7 @@ def test_what_the_format_does_not_hold_is_undecided(truth: Truth) -> None:
     assert judged(known, over, F64)[0] == "wrong"
 
 
+@pytest.mark.ci
 def test_input_times_are_compared_whatever_the_loss() -> None:
     """Losses along the trial have no halves: another loss of the same network has them."""
     case = KNOWN["16 rows of targets for 30 steps"]()
@@ -400,6 +405,7 @@ def test_the_reference_is_the_same_with_its_neurons_mirrored() -> None:
     assert np.array_equal(turned, case.parameters["hidden_output.weight"][::-1])
 
 
+@pytest.mark.ci
 def test_the_tolerance_of_users_is_compared_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a series: at 1e-13 a looser default would not show."""
     case = network("AdEx", AdEx(), 3, LI(), 2, "end", weights={"in": 900.0})
@@ -435,6 +441,7 @@ def test_spikes_decided_by_rounding_are_undecided() -> None:
     assert judged(truth, later[0], F64, strict=True)[0] == "wrong"
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("moves", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_float32_rounding_and_real_errors_are_told_apart(moves: bool) -> None:
     """An exponential upstroke makes 1e-3 of the last bit of V, whatever the arithmetic in between; LIF do not."""
@@ -584,6 +591,7 @@ def test_delays_of_sources_and_a_loss_of_v_that_jumps() -> None:
     assert [v.kind for v in check(case, ENGINES[:1])] == ["right"]
 
 
+@pytest.mark.ci
 def test_one_of_two_arrivals_has_the_kink_of_a_maximum() -> None:
     """By Taylor series the last arrival of the instant had it, behind which V was lower already."""
     case = KNOWN["kink of one of two arrivals"]()

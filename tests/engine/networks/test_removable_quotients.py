@@ -49,6 +49,7 @@ def run(engine, spike_times, **options):
     return result, gradients
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "spike_times, engine",
     [

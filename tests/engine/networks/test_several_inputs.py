@@ -48,7 +48,7 @@ def test_two_inputs_are_one_whose_other_rows_are_zero(engine, spike_times):
         np.testing.assert_allclose(gradient, gradients[1][name][rows.get(name, slice(None))], rtol=1e-9, atol=1e-15)
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("kind", ["plain", "valued", "idle"])
 def test_native_grid_gradients_of_several_input_times(kind, dtype):
@@ -76,6 +76,7 @@ def test_native_grid_gradients_of_several_input_times(kind, dtype):
         assert not got[(channels >= 5) & (channels < 8)].any()
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("valued", [False, True])
 def test_native_with_exact_spike_times(valued):
     """With gradients of the times of the spikes of both."""

@@ -77,7 +77,7 @@ KINDS = {k: Delay(Uniform(0.5, 3.0), kind=k, trainable=True, max=4.0) for k in (
 PAIRS = [(KINDS[a], KINDS[b]) for a in KINDS for b in KINDS] + [(1.0, k) for k in KINDS.values()]
 
 
-@pytest.mark.one_in(7)
+@pytest.mark.one_in(28)
 @pytest.mark.parametrize("source_is_input", [False, True])
 @pytest.mark.parametrize(("owner", "sharer"), PAIRS, ids=lambda d: getattr(d, "kind", "one"))
 def test_with_delays_that_are_values(owner, sharer, source_is_input):

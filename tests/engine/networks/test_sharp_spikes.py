@@ -63,7 +63,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("model, delta_t, above, more", sweep(CASES, [CASES[0], CASES[3], CASES[5], CASES[7]]))
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 def test_gradients_of_sharp_spikes(model, delta_t, above, more):
     net, plan = one_neuron(ZOO[model])
     values = sharp(model, delta_t, above, **more)
@@ -79,6 +79,7 @@ def test_gradients_of_sharp_spikes(model, delta_t, above, more):
         assert mine[name] == pytest.approx(expected, rel=1e-7, abs=noise), name
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("delta_t, v_peak", sweep([(2.0, 3.0), (2.0, 20.0), (0.5, 20.0)], [(2.0, 20.0), (0.5, 20.0)]))
 def test_gradients_of_tall_spikes(delta_t, v_peak):
     """Beyond 20 delta_t V rises within 2e-8 ms, and for all that is learned the spike is the same."""
@@ -144,7 +145,7 @@ def drawn(model, seed):
 
 @pytest.mark.parametrize("model", ["AdEx", "EIF", "Gated"])
 @pytest.mark.parametrize("seed", sweep(range(12), [0, 1]))
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 def test_gradients_of_random_networks(model, seed):
     plan, values, events = drawn(model, seed)
 
@@ -195,7 +196,7 @@ READS = [(loss, seed) for loss in ("voltage_error", "avg_xentropy", "sum") for s
 
 
 @pytest.mark.parametrize("loss, seed", sweep(READS, [("voltage_error", 0), ("sum", 1)]))
-@pytest.mark.one_in(2)
+@pytest.mark.ci
 def test_gradients_of_losses_along_tall_spikes(loss, seed):
     """At the end of an upstroke V comes from -40 mV to its peak in less time than separates two doubles: that adds
     nothing to a loss of V, but all that the loss changes to lambda."""
@@ -238,6 +239,7 @@ def test_gradients_of_losses_along_tall_spikes(loss, seed):
     pytest.fail(f"differences {(high - low) / (2 * step)}, gradient {len(direction)}")
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("seed", sweep(range(12), [0, 1]))
 def test_gradients_of_neurons_at_rest(seed):
     """The loss alone moves lambda: lambda_V begins with its second term, lambda_w with its third, and what rests begins

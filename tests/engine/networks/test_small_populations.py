@@ -66,7 +66,7 @@ QUICK = [
 EVERY = [(m, t, h, o) for m, t in MODES for h, o in FORMS if (m, t, h, o) not in QUICK]
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize(
     ("model", "spike_times", "hidden", "output"),
     [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in EVERY)],

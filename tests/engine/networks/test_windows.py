@@ -72,6 +72,7 @@ CASES = [(e, s, d) for e in ENGINES for s in SHAPES for d in (0.0, 1.5)]
 QUICK = [("native", s, 0.0) for s in ("strides", "wide")] + [(e, "groups", 1.5) for e in ENGINES]
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(("engine", "shape", "delay"), sweep(CASES, QUICK))
 def test_rows_on_the_grid(engine, shape, delay):
     net, loss = network(SHAPES[shape], delay)
@@ -85,6 +86,7 @@ def test_rows_on_the_grid(engine, shape, delay):
 EXACT = [(s, d) for s in SHAPES for d in (0.0, 1.5)]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(("shape", "delay"), sweep(EXACT, [("strides", 0.0), ("groups", 1.5)]))
 def test_rows_in_exact_time(shape, delay):
     net, loss = network(SHAPES[shape], delay, shared=shape == "groups")

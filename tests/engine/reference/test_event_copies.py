@@ -55,6 +55,7 @@ def test_spikes_of_copies_may_come_before_a_piece_of_the_first():
     assert p.losses([(name, (i,), by) for name in names for i in range(3) for by in (1e-4, -1e-4)])[1].all()
 
 
+@pytest.mark.ci
 def test_neurons_put_across_together():
     """One arrival of a delta synapse makes several neurons spike, whose pieces begin and end together."""
     cell = next(
