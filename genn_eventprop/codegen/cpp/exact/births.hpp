@@ -305,25 +305,15 @@ struct Births : Trajectory<O> {
         g = out.of(k).threshold(after), slope = out.of(k).slope(after);
         close(k);
     }
-    // g between two events: a kink at `from`, and stationary maxima behind it.
+    // g between two events, of which the first one changed y from `was` to v.
     void segment(O& out, int k, const double* was, const double* v, double from, double to) {
-        double c[DEGREE + 1], slope[DEGREE + 1];
-        const int m = out.degree;
+        double c[DEGREE + 1];
         out.of(k).powers(v, c);
-        for (int p = 0; p < m; ++p) slope[p] = (p + 1) * c[p + 1];
-        const double g = value_of(c, m, from), first = value_of(slope, m - 1, from), last = value_of(slope, m - 1, to);
-        const double least = rounding(out, k, v), before = double(rising[k]);
-        rising[k] = scalar(turned(last, least, turned(first, least, before)));
-        if (std::fabs(first) <= least && std::fabs(last) <= least) return;
-        if (before > 0 && (last < -least ? first <= least : first < -least)) offer(k, was, g, from, before);
-        const double bend = bend_of(c, m, to), h = to - from, end = value_of(c, m, to);
-        if (std::fmax(g, end) + 0.125 * bend * h * h <= open[k].g || std::fabs(first) > bend * h) return;
-        bool at_rest = before <= 0 && std::fabs(first) <= least;  // then a maximum by rounding is none
-        each_maximum(slope, m, from, to, [&](double s) {
-            const double top = value_of(c, m, s);
-            if (!at_rest || top - g > least * h) offer(k, v, top, s);
-            at_rest = false;
-        });
+        const double before = double(rising[k]);
+        const auto falls = [&](double g) {
+            if (before > 0) offer(k, was, g, from, before);
+        };
+        rising[k] = scalar(each_candidate(c, out.degree, from, to, rounding(out, k, v), before, open[k].g, falls, [&](double s, double g) { offer(k, v, g, s); }));
     }
     void offer(int k, const double* v, double g, double s, double rise = 0) {
         Candidate& b = open[k];

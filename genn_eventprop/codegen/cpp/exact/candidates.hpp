@@ -17,6 +17,28 @@ inline double hazard_of(double g, double width) {
 // The slope of g as it is remembered: one that is 0, but for rounding, keeps the sign of the one before.
 inline double turned(double slope, double least, double before) { return std::fabs(slope) > least ? slope : before > 0 ? least : -1; }
 
+// Searches g between two events, a polynomial of degree m, for maxima: calls falls(g) if it falls from the start on, which makes a kink of the
+// start where it rose before, and top(s, g) for maxima inside that may exceed `best`. least: slopes below are 0, but for rounding; before: the
+// slope of g before the start, if it rose. Returns that before the end.
+template <class Falls, class Top>
+inline double each_candidate(const double* c, int m, double from, double to, double least, double before, const double& best, const Falls& falls, const Top& top) {
+    double slope[DEGREE + 1];
+    for (int p = 0; p < m; ++p) slope[p] = (p + 1) * c[p + 1];
+    const double g = value_of(c, m, from), first = value_of(slope, m - 1, from), last = value_of(slope, m - 1, to);
+    const double rising = turned(last, least, turned(first, least, before));
+    if (std::fabs(first) <= least && std::fabs(last) <= least) return rising;
+    if (last < -least ? first <= least : first < -least) falls(g);
+    const double bend = bend_of(c, m, to), h = to - from, end = value_of(c, m, to);
+    if (std::fmax(g, end) + 0.125 * bend * h * h <= best || std::fabs(first) > bend * h) return rising;
+    bool at_rest = before <= 0 && std::fabs(first) <= least;  // then a maximum by rounding is none
+    each_maximum(slope, m, from, to, [&](double s) {
+        const double most = value_of(c, m, s);
+        if (!at_rest || most - g > least * h) top(s, most);
+        at_rest = false;
+    });
+    return rising;
+}
+
 // A time: the number of a step among all of a recording, and ms from its start.
 struct Moment {
     int64_t step;

@@ -1,4 +1,4 @@
-// Where polynomials have their maxima, what readers of the maximum and births share.
+// Where polynomials have their maxima.
 
 namespace {
 

@@ -18,7 +18,8 @@ struct Births {
     List<Candidate> all;
     List<Peak> peaks;
     Buffer<int64_t> peak;             // of every piece: the largest maximum inside, -1 for none that counts
-    Buffer<double> first, last, end;  // of every piece: slope of g at its start and at its end, g at its end
+    Buffer<int8_t> falls;             // whether g falls from its start on
+    Buffer<double> rise, end;         // the slope of g just before its end, if it rises; g there
     double width[N], rising[N];  // rising: whether g of a neuron rises just before its next piece
     Path path;
 
@@ -26,7 +27,7 @@ struct Births {
     void search(O& o, const Args& args) {
         all.count = peaks.count = 0;
         path.clear(N), o.find_path(path);
-        peak.reserve(o.pieces.count), first.reserve(o.pieces.count), last.reserve(o.pieces.count), end.reserve(o.pieces.count);
+        peak.reserve(o.pieces.count), falls.reserve(o.pieces.count), rise.reserve(o.pieces.count), end.reserve(o.pieces.count);
         for (int k = 0; k < N; ++k) O::model::birth_width(args, k, width + k), rising[k] = -1;
         o.each(args, path, [&](int64_t number, const octet (*c)[TERMS], int l, double unit) { look(o, args, number, c, l, unit); });
         for (int k = 0; k < N; ++k) choose(o, k);
@@ -35,37 +36,25 @@ struct Births {
     void look(O& o, const Args& args, int64_t number, const octet (*c)[TERMS], int l, double unit) {
         const auto& p = o.pieces[number];
         const int k = p.neuron, m = o.order;
-        const double h = (p.end - p.start) / unit, lowest = -FARTHEST * width[k];
-        double dg[n], g[TERMS], slope[TERMS];
+        const double h = (p.end - p.start) / unit;
+        double dg[n], g[TERMS], least = 0, best = -FARTHEST * width[k];
         O::model::threshold_slopes(args, k, dg);
         for (int j = 1; j <= m; ++j) {
             g[j] = 0;
             for (int i = 0; i < n; ++i) g[j] += dg[i] * c[i][j][l];
-            slope[j - 1] = j * g[j];
         }
         g[0] = O::model::threshold(args, k, 0, p.x);
-        // a slope that is 0, but for rounding, keeps the sign of the one before; the pieces of a neuron come in order of time
-        double least = 0, at_end = value_of(slope, m - 1, h) / unit;
         for (int i = 0; i < n; ++i) least += ROUNDING * std::numeric_limits<double>::epsilon() * std::fabs(dg[i] * p.x[i]);
-        const double before = p.why == OWN_EVENT ? -1 : rising[k];
-        first[number] = at_end < -least && slope[0] / unit <= least ? -1 : turned(slope[0] / unit, least, before);
-        last[number] = turned(at_end, least, first[number]);
-        rising[k] = last[number], end[number] = value_of(g, m, h), peak[number] = -1;
-        double most = 0;
-        for (int j = m; j >= 1; --j) most = (most + std::fmax(g[j], 0.0)) * h;
-        if (g[0] + most <= lowest || !O::model::possible(0, p.mode) || std::fabs(slope[0]) > bend_of(g, m, h) * h) return;
-        bool at_rest = !(before > 0) && std::fabs(slope[0] / unit) <= least;  // then a maximum by rounding is none
-        double best = lowest;
-        each_maximum(slope, m, 0.0, h, [&](double s) {
-            const double value = value_of(g, m, s);
-            const bool none = at_rest && value - g[0] <= least * h * unit;
-            at_rest = false;
-            if (none || !(value > best) || !(s < h)) return;
+        falls[number] = false, peak[number] = -1, end[number] = value_of(g, m, h);
+        const auto top = [&](double s, double value) {
+            if (!(value > best) || !(s < h) || !O::model::possible(0, p.mode)) return;
             if (peak[number] < 0) peak[number] = peaks.count, peaks.push();
-            Peak& top = peaks[peak[number]];
-            best = top.g = value, top.at = p.start + s * unit;
-            for (int i = 0; i < n; ++i) top.x[i] = value_in(c[i], l, m, s);
-        });
+            Peak& peaked = peaks[peak[number]];
+            best = peaked.g = value, peaked.at = p.start + s * unit;
+            for (int i = 0; i < n; ++i) peaked.x[i] = value_in(c[i], l, m, s);
+        };
+        const double before = p.why == OWN_EVENT ? -1 : rising[k];  // the pieces of a neuron in one mode come in order of time
+        rise[number] = rising[k] = each_candidate(g, m, 0.0, h, least * unit, before * unit, best, [&](double) { falls[number] = true; }, top) / unit;
     }
     // The candidate of every interval of a neuron.
     void choose(O& o, int k) {
@@ -83,7 +72,7 @@ struct Births {
                 best = lowest, chosen = before = -1;
             }
             if (!lasts) continue;  // of arrivals of one instant, the slopes before and behind all of them count
-            const bool kink = before >= 0 && O::model::possible(0, o.pieces[last_one].mode) && last[last_one] > 0 && first[number] <= 0;
+            const bool kink = before >= 0 && O::model::possible(0, o.pieces[last_one].mode) && rise[last_one] > 0 && falls[number];
             if (kink && end[last_one] > best) best = end[last_one], chosen = before, inside = false;
             if (peak[number] >= 0 && peaks[peak[number]].g > best) best = peaks[peak[number]].g, chosen = i, inside = true;
             before = i;
@@ -107,7 +96,7 @@ struct Births {
             part.start = p.end, part.span = 0, part.before = chosen, part.why = CANDIDATE, part.instant = O::of_candidate(index);
             for (int i = 0; i < n; ++i) part.x[i] = part.last[i];
             o.pieces[mine[1]].before = added;
-            Candidate& b = all.push() = {{{0, part.start}, int32_t(k), hazard_of(g, width[k]), 0.0, last[chosen]}, {}, 0};
+            Candidate& b = all.push() = {{{0, part.start}, int32_t(k), hazard_of(g, width[k]), 0.0, rise[chosen]}, {}, 0};
             while (!(o.pieces[*++mine].end > b.s)) {}
             std::memcpy(b.after, o.pieces[*mine].x, sizeof b.after);
             b.mode = o.pieces[*mine].mode;
