@@ -7,14 +7,17 @@ import pytest
 
 import genn_eventprop
 from genn_eventprop import Dense, Network, Normal, engines, losses
+from genn_eventprop.cli import main
 from genn_eventprop.data import Events
 from genn_eventprop.data.label_steps import balanced_weights, labels_of_changes, segments
 from genn_eventprop.errors import DataError, EngineError, LossError, SettingError
-from genn_eventprop.losses.label_steps import label_steps
+from genn_eventprop.losses.label_steps import label_steps as outer_loss
 from genn_eventprop.models.li import LI
 from genn_eventprop.models.lif import LIF
 from genn_eventprop.optimisers import Adam
 from genn_eventprop.plan import make_plan
+from genn_eventprop.report.plots import label_steps
+from genn_eventprop.report.view import view_page
 from genn_eventprop.training import Trainer
 from genn_eventprop.training.label_steps import LabelStepsEngine, step_metrics
 from genn_eventprop.verify.gradients import check_network
@@ -59,7 +62,7 @@ def test_the_slope_is_that_of_the_loss(weights):
     rng = np.random.default_rng(3)
     V, y = rng.normal(0, 2, (3, 5, 3)), rng.integers(-1, 3, (3, 5))
     y[2] = -1
-    outer = label_steps(3, weights)
+    outer = outer_loss(3, weights)
     loss, slope = outer.of_trace(V, y)
     np.testing.assert_allclose(loss[:2], reading(5, V, y, weights or (1, 1, 1))[:2], rtol=1e-12)
     assert np.isnan(loss[2]) and not slope[2].any()
@@ -71,12 +74,11 @@ def test_the_slope_is_that_of_the_loss(weights):
         np.testing.assert_allclose(slope[at], difference, atol=1e-8)
 
 
-@pytest.mark.parametrize("weights", [None, (0.5, 2.0, 1.0)])
-def test_check_network_on_the_grid(weights):
-    net, loss = problem(weights)
-    report = check_network(net, loss, events=data(), duration=float(T), engine=engine_of, dt=1.0)
+def test_check_network_on_the_grid():
+    net, loss = problem((0.5, 2.0, 1.0), hidden=2)
+    report = check_network(net, loss, events=data(2), duration=float(T), engine=engine_of, dt=1.0)
     assert report.passed, report.text()
-    assert report.cases[0].spikes["hidden"] > 10
+    assert report.cases[0].spikes["hidden"] > 5
 
 
 def test_gradient_of_exact_spike_times_is_that_of_differences():
@@ -98,7 +100,10 @@ def test_gradient_of_exact_spike_times_is_that_of_differences():
     engine.close()
 
 
-def test_training_learns_and_a_run_folder_predicts_the_same(tmp_path):
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(run folder, its trainer, results, test set, their labels)."""
+    tmp_path = tmp_path_factory.mktemp("labels")
     rng = np.random.default_rng(5)
     samples, changes = [], []
     for _ in range(24):  # the channel that is active is the class
@@ -114,20 +119,47 @@ def test_training_learns_and_a_run_folder_predicts_the_same(tmp_path):
         run_dir=tmp_path / "run",
     )  # fmt: skip
     results = trainer.fit(events[:16], events[16:20], events[20:], epochs=60)
+    yield tmp_path / "run", trainer, results, events[20:], labels[20:]
+    trainer.close()
+
+
+@pytest.fixture
+def run(trained):
+    return trained[0]
+
+
+def test_training_learns_and_a_run_folder_predicts_the_same(trained):
+    folder, trainer, results, test, labels = trained
     assert results["test_accuracy"] > 0.7
     assert results["test"]["samples"] == 4 * T
     assert results["test"]["steps"]["segment_accuracy"] > 0.7
     with trainer.best_weights():
-        predicted, evaluation = trainer.predict(events[20:]), trainer.evaluate(events[20:])
+        predicted, evaluation = trainer.predict(test), trainer.evaluate(test)
     assert predicted.shape == evaluation.labels.shape == (4, T) and evaluation.scores.shape == (4, T, 3)
-    np.testing.assert_allclose((predicted == labels[20:]).mean(), results["test_accuracy"])
-    trainer.close()
-    model = genn_eventprop.load(tmp_path / "run")
-    outputs = model.outputs(events[20:])
+    np.testing.assert_allclose((predicted == labels).mean(), results["test_accuracy"])
+    model = genn_eventprop.load(folder)
+    outputs = model.outputs(test)
     np.testing.assert_array_equal(outputs.classes, predicted)
     np.testing.assert_allclose(outputs.probabilities.sum(-1), 1.0)
-    np.testing.assert_array_equal(model.predict(Events.from_samples(samples[20:], 3)), predicted)
+    np.testing.assert_array_equal(model.predict(Events.from_samples([test.sample(i) for i in range(4)], 3)), predicted)
     model.close()
+
+
+def test_pictures_and_page_of_a_run(run):
+    assert main(["plot", str(run), "--only", "labels,confusion,spikes,curves"]) == 0
+    assert {p.stem for p in (run / "plots").glob("*.png")} >= {"labels", "confusion", "spikes", "curves"}
+    page = view_page(run, [0])
+    assert "true and predicted labels" in page and "% of labelled steps right" in page
+    assert "True segments of sample 0" in page and "<td>15</td>" in page
+
+
+def test_the_picture_draws_both_rows_of_labels():
+    rng = np.random.default_rng(1)
+    labels, said = np.array([[0, 0, 1, -1]]), np.array([[0, 1, 1, -1]])
+    figure = label_steps(None, labels, said, rng.normal(size=(1, 4, 2)), 2.0, ["rest", "wave"])
+    assert [a.get_title(loc="left") for a in figure.axes[:1]] == ["66.7 % of labelled steps right"]
+    shares = [patch.get_data().values.sum() for patch in figure.axes[1].patches]
+    np.testing.assert_allclose(shares, [4 * 0.1 + 0.8, 4 * 1.1 + 2 * 0.8, 4 * 0.1 + 2 * 0.8, 4 * 1.1 + 0.8])
 
 
 def test_metrics_of_steps_and_segments():
