@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from ..data import Events
 from ..data.inputs import DataSet, load_data
 from ..deploy.trained import TrainedModel, load
 from ..errors import EventPropError, SettingError, TrainingError, UsageError, check_known
@@ -47,13 +48,13 @@ def plot(
 
     Draw figures of one or more runs into the folder plots/ of each, or, of a single run, into --out.
 
-    curves: loss, accuracy, activity. trial: one sample, with spikes, V and its adjoint. confusion: confusion matrix
-    of the test set if the run has finished, otherwise of --data. predictions: of a regression, against its targets.
-    spikes: histograms of spike counts. weights: before and after training. Where there are such connections: delays
-    before and after training, connectivity of every sparse connection, kernels of every convolution (an image for
-    each input channel). Several runs also get a common figure, OUT/training_curves. A folder of repeats or of a
-    scan stands for its runs. Only the run folders are read, which hold some held-out samples, unless --data names a
-    data set.
+    curves: loss, accuracy, activity. trial: one sample, with spikes, V and its adjoint. labels: one sample with a
+    label at each step, true and predicted. confusion: confusion matrix of the test set if the run has finished,
+    otherwise of --data. predictions: of a regression, against its targets. spikes: histograms of spike counts.
+    weights: before and after training. Where there are such connections: delays before and after training,
+    connectivity of every sparse connection, kernels of every convolution (an image for each input channel). Several
+    runs also get a common figure, OUT/training_curves. A folder of repeats or of a scan stands for its runs. Only
+    the run folders are read, which hold some held-out samples, unless --data names a data set.
 
     Args:
         runs: Run folders.
@@ -188,8 +189,10 @@ def _trial(run: Run) -> Any:
     model, events = run.at_hand
     if not 0 <= run.sample < len(events):
         raise SettingError(f"--sample {run.sample}: the set has {len(events)} samples, 0 to {len(events) - 1}")
-    record = record_trial(model, events, run.sample)
     result = _evaluated(model, events[run.sample])
+    if result.labels.ndim == 2:
+        raise MissingPlot("a label at each step has a figure of its own; --only labels")
+    record = record_trial(model, events, run.sample)
     prediction = None if math.isnan(result.accuracy) else int(result.predictions[0])
     return plots.trial(record, run.names, prediction=prediction)
 
@@ -203,8 +206,20 @@ def _confusion(run: Run) -> Any:
     result = _evaluated(*run.at_hand)
     if not math.isnan(result.explained):
         raise MissingPlot(NO_CLASSES)
-    matrix = confusion_matrix(result.labels, result.predictions, result.scores.shape[1])
+    matrix = confusion_matrix(result.labels.ravel(), result.predictions.ravel(), result.scores.shape[-1])
     return plots.confusion(matrix, run.names, (run.data or "held-out").capitalize() + " set")
+
+
+def _labels(run: Run) -> Any:
+    model, events = run.at_hand
+    if not 0 <= run.sample < len(events):
+        raise SettingError(f"--sample {run.sample}: the set has {len(events)} samples, 0 to {len(events) - 1}")
+    result, drawn = _evaluated(model, events[run.sample]), events[run.sample]
+    if result.labels.ndim != 2:
+        raise MissingPlot("the loss has no label at each step; --only trial")
+    parts = (result.labels, result.predictions, result.scores)
+    title = f"{(run.data or 'held-out').capitalize()} set, sample {run.sample}"
+    return plots.label_steps(drawn if isinstance(drawn, Events) else None, *parts, model.plan.dt, run.names, title)
 
 
 def _predictions(run: Run) -> Any:
@@ -282,6 +297,7 @@ NO_CLASSES = "a regression has no classes; --only predictions"
 FIGURES: dict[str, Callable[[Run], Any]] = {
     "curves": _curves,
     "trial": _trial,
+    "labels": _labels,
     "confusion": _confusion,
     "predictions": _predictions,
     "spikes": _spikes,

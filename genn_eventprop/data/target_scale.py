@@ -20,6 +20,15 @@ Set = TypeVar("Set", bound=DataSet)
 
 def has_targets(data: Events | Currents) -> bool:
     """Whether samples have numbers (S, K) to be predicted, and no classes."""
+    return data.n_classes is None and _plain(data)
+
+
+def has_step_labels(data: DataSet) -> bool:
+    """Whether samples have a label at each step: targets (S, T) without labels, and a number of classes."""
+    return data.n_classes is not None and _plain(data)
+
+
+def _plain(data: DataSet) -> bool:
     return data.labels is None and data.targets is not None and not data.targets.dtype.names and data.targets.ndim == 2
 
 

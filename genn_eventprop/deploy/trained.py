@@ -26,10 +26,13 @@ from ..engines.contract.half_rows import rounded_weights
 from ..engines.registry import availability_of
 from ..errors import DataError, DescriptionError, SettingError
 from ..losses import Function, Loss, as_losses
+from ..losses.label_steps import LabelSteps
 from ..losses.outer import UnavailableLoss
+from ..plan import Plan
 from ..runs.checkpoint import load_checkpoint
 from ..runs.run_folder import MODEL, RunFolder
 from ..training.evaluator import Evaluation, Samples, as_data, evaluate, preprocessed, ready_to_predict, spike_counts
+from ..training.label_steps import with_label_steps
 from ..training.stateful import MEMORY, RecordingEngine, StatefulEngine, in_bytes
 
 if TYPE_CHECKING:
@@ -45,7 +48,8 @@ class Outputs:
     """Predictions of a model for S samples.
 
     Args:
-        classes: (S,) int64, -1 if no output decides.
+        classes: (S,) int64, -1 if no output decides; of a label at each step (S, n_steps), scores and probabilities
+            then are (S, n_steps, K).
         readout: (S, K), see `engines.Result`; of a regression in the units of its targets.
         scores: (S, K), larger is more likely, -inf for a silent output.
         probabilities: (S, K), nan if no output decides; None if the loss has none (`Loss.probabilities`).
@@ -93,9 +97,9 @@ class TrainedModel:
         )
         if described.weight_rows == "float16":
             values = rounded_weights(self.plan, values)  # so any engine predicts what training saw
-        self.engine = create(
+        self.engine = with_label_steps(create(
             self.plan, values, engine=engine or _runs_here(described.engine), dtype=described.dtype, threads=threads
-        )
+        ))  # fmt: skip
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A pickle holds the model and its weights; the copy makes its own engine."""
@@ -112,7 +116,7 @@ class TrainedModel:
     @property
     def regression(self) -> bool:
         """Whether the loss compares with targets, so that readouts are what is predicted."""
-        return self.plan.loss.compares == "targets"
+        return self.plan.loss.compares == "targets" and not isinstance(self.plan.loss.outer, LabelSteps)
 
     @property
     def n_channels(self) -> int:
@@ -135,6 +139,8 @@ class TrainedModel:
         """Classes, readouts, scores and probabilities of the `samples`; they and `prepared` as for
         `predict`."""
         outputs = [self.evaluate(part, prepared=True) for part in self.parts(samples, prepared)]
+        if isinstance(self.plan.loss.outer, LabelSteps):
+            return _of_steps(outputs, self.plan)
         readout = np.concatenate([np.zeros((0, self.plan.output.size)), *(e.readout for e in outputs)])
         scores = np.concatenate([np.zeros_like(readout[:0]), *(e.scores for e in outputs)])
         classes = np.concatenate([np.zeros(0, np.int64), *(e.predictions for e in outputs)])
@@ -249,9 +255,19 @@ def load(
     return TrainedModel(described, values, engine=engine, threads=threads)
 
 
+def _of_steps(parts: list[Evaluation], plan: Plan) -> Outputs:
+    """Of labels of steps: probabilities are the softmax of each step."""
+    T, K = plan.n_steps, plan.output.size
+    classes = np.concatenate([np.zeros((0, T), np.int64), *(e.predictions for e in parts)])
+    readout = np.concatenate([np.zeros((0, K)), *(e.readout for e in parts)])
+    scores = np.concatenate([np.zeros((0, T, K)), *(e.scores for e in parts)])
+    e = np.exp(scores - scores.max(-1, keepdims=True))
+    return Outputs(classes, readout, scores, e / e.sum(-1, keepdims=True))
+
+
 def _without_function(loss: Loss) -> Loss:
     """An outer loss in Python says nothing about a prediction."""
-    if not isinstance(loss.outer, Function):
+    if not isinstance(loss.outer, Function) or isinstance(loss.outer, LabelSteps):
         return loss
     return dataclasses.replace(loss, outer=UnavailableLoss(loss.outer.compares, loss.outer.label))
 

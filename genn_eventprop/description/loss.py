@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import DescriptionError
 from ..losses import Function, Loss, TimeWeight, as_losses, formula
+from ..losses.label_steps import LabelSteps, label_steps
 from ..losses.outer import UnavailableLoss
 from ..losses.readout import NAMED_WEIGHTS
 from ..modelling import Network
@@ -71,7 +72,7 @@ def build_loss(record: Mapping[str, Any], network: Network, guard: Guard) -> Los
         term=str(guard.expression(record["term"], "the term of the loss")),
         constants={guard.name(k, "the loss"): guard.number(v, k) for k, v in record["constants"].items()},
         silent=record["silent"],
-        outer=_build_outer(record["outer"], guard),
+        outer=_build_outer(record["outer"], population.size, guard),
         also=tuple(record.get("also", ())),
         factor=guard.number(record.get("factor", 1.0), "the factor of the loss"),
         answer=guard.name(record["answer"], "the target of the loss") if record.get("answer") else "",
@@ -81,14 +82,19 @@ def build_loss(record: Mapping[str, Any], network: Network, guard: Guard) -> Los
 def _describe_outer(outer: str | Function) -> Any:
     if isinstance(outer, str):
         return outer
+    if isinstance(outer, LabelSteps):
+        return {"step_labels": list(outer.weights)}
     if outer.formula:
         return {"formula": plain(outer.formula), "outputs": outer.outputs, "compares": outer.compares}
     return {"function": outer.label, "compares": outer.compares}
 
 
-def _build_outer(record: Any, guard: Guard) -> str | Function:
+def _build_outer(record: Any, n_classes: int, guard: Guard) -> str | Function:
     if isinstance(record, str):
         return record
+    if "step_labels" in record:
+        weights = [guard.number(w, "a class weight") for w in record["step_labels"]]
+        return label_steps(n_classes, weights or None)
     if "formula" in record:
         text = guard.expression(record["formula"], "the outer loss")
         return formula(str(text), guard.size(record["outputs"], "the outer loss"), record["compares"])

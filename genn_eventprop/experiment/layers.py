@@ -22,7 +22,7 @@ from ..data.augment.encodings import apply, encoded
 from ..data.target_scale import has_targets
 from ..errors import SettingError
 from ..losses.kinds import READOUTS
-from ..modelling import Conv2D, Dense, Gamma, Network, Normal, Param, Pool2D, Population
+from ..modelling import Conv2D, Dense, Gamma, Network, Normal, Param, Pool2D, Population, Uniform
 from ..modelling.neuron import Neuron
 from ..optimisers import ByParameter, Optimiser, Schedule
 from ..recipes import PLAIN_RATE, RELATIVE_RATE
@@ -82,6 +82,11 @@ class LayeredConfig(ExperimentConfig):
     """Draw each hidden neuron's time constants from Gamma(3, tau / 3), between 3 ms (synapse: 1 ms) and 3 tau."""
     train_tau: bool = False
     """Learn the time constants of the hidden neurons, with the same lower limits."""
+    omega: tuple[float, float] | None = None
+    """Draw the angular frequency of resonating hidden neurons (BalancedRF) between these, in 1/ms, and their damping
+    from 1/30 to 1/3 of the lower one; learned with --train-tau."""
+    omega_learning_rate: float = 1e-4
+    """Learning rate of frequency and damping, in 1/ms, with --omega and --train-tau."""
     tau_learning_rate: float | None = None
     """Learning rate of the time constants, in ms; by default that of the weights."""
     input_weight: tuple[float, float] | None = None
@@ -253,6 +258,8 @@ def _optimiser(config: LayeredConfig, hidden: Sequence[str]) -> Optimiser:
         return {"learning_rate": plain if learning_rate is None else learning_rate, **no_decay}
 
     groups = {f"{name}.tau_*": own(config.tau_learning_rate) for name in hidden} if config.train_tau else {}
+    if config.train_tau and config.omega is not None:
+        groups |= {f"{layer}.{n}": own(config.omega_learning_rate) for layer in hidden for n in ("omega", "b_offset")}
     groups |= {"*.delay": own(config.delay_learning_rate)} if config.delays else {}
     # what --optimiser says itself of limits of gradients and averages stands
     shared: dict[str, Any] = {} if config.clip_each is None else {"clip_norm": {"*": config.clip_each}}
@@ -364,6 +371,12 @@ def time_constants(config: LayeredConfig) -> dict[str, Param]:
         value = Gamma(tau, 3.0, floor, 3 * tau) if config.heterogeneous else tau
         bounds = (floor, 3 * tau if config.heterogeneous else None) if config.train_tau else (None, None)
         params[name] = Param(value, "ms", trainable=config.train_tau, bounds=bounds)
+    if config.omega is not None:
+        low, high = config.omega
+        if not 0 < low < high:
+            raise SettingError(f"--omega: two frequencies in 1/ms, 0 < low < high, got {low} {high}")
+        for name, value in (("omega", Uniform(low, high)), ("b_offset", Uniform(low / 30, low / 3))):
+            params[name] = Param(value, "1/ms", trainable=config.train_tau, bounds=(1e-4, None))
     return params
 
 

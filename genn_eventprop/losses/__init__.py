@@ -16,6 +16,7 @@ from .library import (
     SpikeCountCrossEntropy,
     SpikeTimeError,
     SquaredError,
+    StepLabelCrossEntropy,
     VoltageSquaredError,
     make_loss,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "SpikeCountCrossEntropy",
     "SpikeTimeError",
     "SquaredError",
+    "StepLabelCrossEntropy",
     "TimeWeight",
     "VoltageSquaredError",
     "as_losses",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from numbers import Real
@@ -15,6 +15,7 @@ import sympy as sp
 from ..errors import LossError, check_known
 from ..modelling.network import Population
 from .kinds import READOUTS
+from .label_steps import label_steps
 from .loss import Loss
 from .outer import Function, formula
 from .readout import TimeWeight
@@ -130,6 +131,26 @@ def PerStepCrossEntropy(population: Population, weight: Weight = "constant", win
     return Loss(population, "voltage", weight=_weight(weight, window))
 
 
+def StepLabelCrossEntropy(population: Population, class_weights: Sequence[float] | None = None) -> Loss:
+    """Cross-entropy of V against a label at each step, L = 1/T sum_k dt w(y_k) (-log softmax(V((k + 1) dt))_{y_k}).
+
+    Targets (S, n_steps): the class of each step, -1 or nan where there is none. `Trainer` trains it, on engines that
+    run a batch in two halves; predictions and labels are then (S, n_steps). See docs/label_each_step.md.
+
+    Args:
+        population: the K outputs.
+        class_weights: w, one number a class; None: all 1. `data.label_steps.balanced_weights` makes them.
+
+    Example:
+        >>> StepLabelCrossEntropy(output).also
+        ('trace',)
+
+    Raises:
+        LossError: weights that are negative, not finite, or not one a class.
+    """
+    return Loss(population, "end", outer=label_steps(population.size, class_weights), also=("trace",))
+
+
 def VoltageSquaredError(population: Population, weight: Weight = "constant", window: Window = None) -> Loss:
     """L = 1/T int_0^T w(t) 1/2 sum_c (V_c(t) - y_c(t))^2 dt against the series of the data set's targets.
 
@@ -242,6 +263,7 @@ LOSSES: dict[str, Callable[..., Loss]] = {
     "first_spike_exp": partial(FirstSpikeCrossEntropy, silent="end"),
     "end": EndVoltageCrossEntropy,
     "spike_count": SpikeCountCrossEntropy,
+    "step_labels": StepLabelCrossEntropy,
     "voltage_error": VoltageSquaredError,
     "spike_time_error": SpikeTimeError,
     "error": SquaredError,

@@ -12,6 +12,7 @@ import sympy as sp
 from ..errors import LossError, ModelError
 from ..modelling.expressions import parse, symbol
 from .kinds import READOUTS
+from .label_steps import LabelSteps
 from .outer import NAMED, Function, cross_entropy, score_function, score_functions, squared_error
 from .readout import TimeWeight
 from .sums import SUMS
@@ -98,8 +99,10 @@ class LossFormulas:
 
     def target_shape(self, n_steps: int) -> tuple[int | None, ...]:
         """Shape of one sample's targets in a trial of `n_steps`: (K,); of V(t) (n_steps + 1, K) at k dt; of spike times
-        (K, any number)."""
+        (K, any number); of labels of steps (n_steps,)."""
         K = self.n_classes
+        if isinstance(self.outer, LabelSteps):
+            return (n_steps,)
         return {"voltage": (n_steps + 1, K), "spike_times": (K, None)}.get(self.readout, (K,))
 
     def _parts(self, r: np.ndarray, duration: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..engines import Data, Result
 from ..engines.contract.result import LossPart
+from .label_steps import StepResult
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,13 @@ class EpochStatistics:
         for name, part in result.parts.items():
             self._add_part(name, part, data.answers.get(name, (data.labels, None))[0][samples], weights)
         self.clipped_spikes += clipped_spikes
-        labelled = labels >= 0
         self.trials += len(labels)
+        steps = isinstance(result, StepResult)  # labels and predictions of steps are counted instead
+        labels, prediction = (result.step_labels, result.step_predictions) if steps else (labels, result.prediction)  # type: ignore[attr-defined]
+        labelled = labels >= 0
         self.labelled += int(np.count_nonzero(labelled))
-        self.correct += int(np.count_nonzero(labelled & (result.prediction == labels)))
-        self.undecided += int(np.count_nonzero(result.prediction < 0))
+        self.correct += int(np.count_nonzero(labelled & (prediction == labels)))
+        self.undecided += int(np.count_nonzero(prediction < 0))
         self.guarded += int(result.guarded)
         scored = ~np.isnan(result.loss)
         self.scored += int(np.count_nonzero(scored))

@@ -18,11 +18,13 @@ from ..engines import Data, Engine
 from ..engines.contract.result import LossPart
 from ..errors import DataError
 from ..losses import Function
+from ..losses.label_steps import LabelSteps
 from ..losses.record import LossRecord
 from ..plan import NetworkPlan, Plan
 from .checks import check_labels
 from .class_weights import ClassWeights
 from .epoch_statistics import Activity, EpochStatistics
+from .label_steps import StepResult
 from .parameter_sets import ParameterSets
 from .stateful import in_order
 
@@ -57,7 +59,8 @@ class Evaluator:
 
     def predict(self, events: Samples) -> np.ndarray:
         result = self.run(self.engine.load(ready_to_predict(self._as_events(events), self.plan)))
-        return result.readout if self.plan.loss.compares == "targets" else result.predictions
+        steps = isinstance(self.plan.loss.outer, LabelSteps)
+        return result.readout if self.plan.loss.compares == "targets" and not steps else result.predictions
 
     def spike_counts(self, events: Samples) -> dict[str, np.ndarray]:
         with self.parameter_sets.use_averages():
@@ -119,7 +122,8 @@ class Evaluation:
         loss: mean, nan without labels and targets.
         accuracy: in 0..1; an undecided sample is wrong; nan without labels.
         undecided: number of samples in which no output decides: no readout, or several equal largest scores.
-        predictions: (S,) int64, -1 where undecided.
+        predictions: (S,) int64, -1 where undecided; of a label at each step predictions and labels are (S, n_steps) and
+            scores (S, n_steps, K), and the accuracy is that of all steps with a label.
         readout: (S, K), see `engines.Result`.
         scores: (S, K), larger is more likely, -inf for a silent output.
         labels: (S,) int64, -1 without one.
@@ -197,7 +201,7 @@ def ready_to_predict(events: DataSet, plan: Plan) -> DataSet:
     targets, named = events.targets, dict[str, np.ndarray]()
     for loss in plan.losses:
         shape = (len(events), *(1 if n is None else n for n in loss.target_shape(plan.n_steps)))
-        nothing = np.full(shape, 0.0 if isinstance(loss.outer, Function) else np.nan)  # a function may not know nan
+        nothing = np.full(shape, 0.0 if knows_no_nan(loss.outer) else np.nan)
         if loss.answer not in ("", "label"):
             named[loss.answer] = nothing if loss.compares == "targets" else np.full(len(events), -1)
         elif loss.compares == "targets" and targets is None:
@@ -208,6 +212,11 @@ def ready_to_predict(events: DataSet, plan: Plan) -> DataSet:
     if targets is events.targets:
         return events
     return with_targets(events, targets)
+
+
+def knows_no_nan(outer: str | Function) -> bool:
+    """Whether it is a user's function, which may not know what nan means."""
+    return isinstance(outer, Function) and not isinstance(outer, LabelSteps)
 
 
 def spike_counts(engine: Engine, data: Data, batch_size: int) -> dict[str, np.ndarray]:
@@ -231,25 +240,34 @@ def evaluate(
     statistics = EpochStatistics(runaway_spikes)
     predictions, readouts = [np.zeros(0, np.int64)], [np.zeros((0, engine.plan.output.size))]
     others: dict[str, list[LossPart]] = {}
+    of_steps = list[StepResult]()
     order = in_order(data, None, batch_size)
     for samples in order:
         result = engine.run(data, samples)
         statistics.add(result, data, samples)
         for name, part in result.parts.items():
             others.setdefault(name, []).append(part)
+        if isinstance(result, StepResult):
+            of_steps.append(result)
         predictions.append(result.prediction)
         readouts.append(result.readout)
         between()
     place = np.argsort(np.concatenate([np.zeros(0, np.int64), *order]))
     readout, prediction, loss_of = np.concatenate(readouts)[place], np.concatenate(predictions)[place], engine.plan.loss
+    labels, scores = data.labels, loss_of.scores(readout, np.isfinite(readout), engine.plan.duration)
+    if of_steps:
+        prediction, labels, scores = (
+            np.concatenate([getattr(r, name) for r in of_steps])[place]
+            for name in ("step_predictions", "step_labels", "step_scores")
+        )
     return Evaluation(
         loss=statistics.loss,
         accuracy=statistics.accuracy,
         undecided=statistics.undecided,
         predictions=prediction,
         readout=readout,
-        scores=loss_of.scores(readout, np.isfinite(readout), engine.plan.duration),
-        labels=data.labels,
+        scores=scores,
+        labels=labels,
         activity=statistics.activity(),
         parts={
             name: PartEvaluation(

@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import DataError, SettingError
 from ..runs.run_folder import jsonable
 from .evaluator import Evaluation
+from .label_steps import step_metrics
 
 TOP_K = (2, 3, 5)
 """Reported besides the accuracy, as far as there are more classes."""
@@ -92,6 +93,8 @@ def wilson_interval(correct: int, samples: int, confidence: float = 0.95) -> tup
 
 def interval_of(evaluation: Evaluation) -> tuple[float, float]:
     """95 % interval of the accuracy of an evaluation."""
+    if evaluation.labels.ndim == 2:
+        return step_metrics(evaluation.labels, evaluation.predictions, evaluation.scores.shape[-1]).interval
     labelled = evaluation.labels >= 0
     return wilson_interval(
         int((evaluation.predictions[labelled] == evaluation.labels[labelled]).sum()), int(labelled.sum())
@@ -100,17 +103,26 @@ def interval_of(evaluation: Evaluation) -> tuple[float, float]:
 
 def report(evaluation: Evaluation, groups: np.ndarray | None = None) -> dict[str, Any]:
     """What results.json holds of an evaluation besides its accuracy, as plain values (nan is None)."""
-    labels, predictions, n_classes = evaluation.labels, evaluation.predictions, evaluation.scores.shape[1]
+    n_classes, steps = evaluation.scores.shape[-1], {}
+    if evaluation.labels.ndim == 2:  # a label at each step: all of them as samples
+        m = step_metrics(evaluation.labels, evaluation.predictions, n_classes)
+        steps = {
+            "segment_accuracy": m.segment_accuracy, "segment_f1": m.segment_f1,
+            "macro_f1": m.macro_f1, "f1": m.f1.tolist(),
+        }  # fmt: skip
+        groups = None if groups is None else np.repeat(groups, evaluation.labels.shape[1])
+    labels, predictions, scores = evaluation.labels.ravel(), evaluation.predictions.ravel(), evaluation.scores
+    scores = scores.reshape(-1, n_classes)
     confusion = confusion_matrix(labels, predictions, n_classes)
     numbers = {
         "samples": int((labels >= 0).sum()),
         "interval": interval_of(evaluation),
         "undecided": evaluation.undecided,
-        "top_k": {str(k): top_k_accuracy(evaluation.scores, labels, k) for k in TOP_K if k < n_classes},
+        "top_k": {str(k): top_k_accuracy(scores, labels, k) for k in TOP_K if k < n_classes},
         "per_class": class_accuracy(confusion).tolist(),
         "per_group": None if groups is None else group_accuracy(labels, predictions, np.asarray(groups)),
         "confusion": confusion.tolist(),
-    }
+    } | ({"steps": steps} if steps else {})
     return dict(jsonable(numbers))
 
 
@@ -130,6 +142,11 @@ def describe(numbers: dict[str, Any], accuracy: float, class_names: Sequence[str
     texts = [f"{names[i]} as {[*names, 'undecided'][j]} ({times(int(wrong[i, j]))})" for i, j in worst if wrong[i, j]]
     if texts:
         lines.append("commonest mistakes: " + ", ".join(texts))
+    if steps := numbers.get("steps"):
+        lines.append(
+            f"segments: {100 * steps['segment_accuracy']:.2f} % right by most of their steps, F1 "
+            f"{steps['segment_f1']:.3f} at an overlap of half; F1 of steps, mean over classes, {steps['macro_f1']:.3f}"
+        )
     for name, group in (numbers["per_group"] or {}).items():
         value = "no labels" if group["accuracy"] is None else f"{100 * group['accuracy']:.2f} % of {group['samples']}"
         lines.append(f"group {name}: {value}")

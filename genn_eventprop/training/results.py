@@ -94,7 +94,7 @@ def _held_out_metrics(held_out: Evaluation | None) -> dict[str, Any]:
     """95 % interval of the validation accuracy, and the accuracy of every class."""
     if held_out is None:
         return {"validation_interval": None, "validation_per_class": None}
-    confusion = confusion_matrix(held_out.labels, held_out.predictions, held_out.scores.shape[1])
+    confusion = confusion_matrix(held_out.labels.ravel(), held_out.predictions.ravel(), held_out.scores.shape[-1])
     return {
         "validation_interval": interval_of(held_out),
         "validation_per_class": class_accuracy(confusion).tolist(),

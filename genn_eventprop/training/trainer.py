@@ -16,7 +16,7 @@ import numpy as np
 from ..compile import create, make_plan
 from ..data.inputs import DataSet, require_data
 from ..data.optional import require
-from ..data.target_scale import TargetScale
+from ..data.target_scale import TargetScale, has_step_labels
 from ..description import Described
 from ..distributed import Alone, RankError, Ranks, ranks_of
 from ..distributed.engine import RankedEngine
@@ -57,6 +57,7 @@ from .diagnosis import Facts, Finding, diagnose
 from .epoch_statistics import EpochStatistics
 from .evaluator import Evaluation, Evaluator, Samples, as_data, preprocessed
 from .integer_forward import IntegerForward
+from .label_steps import with_label_steps
 from .parameter_sets import ParameterSets
 from .results import delay_metrics, epoch_metrics, gradient_norms, history, relative_steps, run_results
 from .run_files import write_model, write_start
@@ -349,6 +350,7 @@ class Trainer:
         self.engine = self._first_engine(**self._engine_settings)
         if self.carry == "exact" and self.made_with["engine"] == "auto" and self.engine.why_no_recordings():
             self.engine = self._first_engine(**self._engine_settings | {"engine": "c99"})
+        self.engine = with_label_steps(self.engine, alone=not (self.carry or self.loop or self.profile))
         if self.carry:
             exact = self.carry == "exact"
             self.engine = RecordingEngine(self.engine, *self._pieces) if exact else StatefulEngine(self.engine)
@@ -1003,5 +1005,7 @@ class Trainer:
 def _chance(batches: Batches) -> float:
     """Share of the most frequent class, nan without labels."""
     labels = batches.events.labels
+    if has_step_labels(batches.events):
+        labels = np.nan_to_num(batches.events.targets, nan=-1).ravel().astype(np.int64)
     labels = labels[labels >= 0] if labels is not None else np.empty(0, np.int64)
     return float(np.bincount(labels).max() / len(labels)) if len(labels) else float("nan")

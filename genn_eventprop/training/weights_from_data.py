@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import EngineError, SettingError, is_number, suggest
 from ..losses import Loss
+from ..losses.label_steps import LabelSteps
 from ..modelling import Connection, Network
 
 SAMPLES = 64  # enough for a mean rate; taken evenly from the data set
@@ -101,6 +102,7 @@ class WeightsFromData:
         Returns:
             What was done, and which populations could not be reached.
         """
+        of_steps = isinstance(loss.outer, LabelSteps)
         notes, waiting, spikes = [], self.waiting(network, parameters), dict(input_spikes)
         for p in network.populations:
             rate = self._rates.get(p.name, self._rates.get("", self._default(p.name, loss)))
@@ -113,7 +115,7 @@ class WeightsFromData:
                     pass
                 elif p.model.spiking:
                     notes.append(layer.towards(rate, lambda: run()[0][p.name].mean(), p.name))  # noqa: B023
-                elif p is loss.population and loss.compares == "labels":
+                elif p is loss.population and (loss.compares == "labels" or of_steps):
                     notes.append(layer.spread(lambda: run()[1], p.name, SPREAD, "of a trial"))
                 elif p is loss.population and targets is not None and targets.ndim == 2:
                     notes.append(layer.spread(lambda: run()[1].T, p.name, spread_of(targets.T), "of a target"))

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("contracted")  # trainings: code that is no
 EXPERIMENTS = Path(experiments.__file__).parent
 PAGES = (
     "braille current_digits current_mnist current_yin_yang deep device_in_the_loop dvs_gesture latency_mnist "
-    "loss_shaping_toy nmnist sequential_mnist shd spoken_digits ssc"
+    "loss_shaping_toy nmnist qtdb sequential_mnist shd spoken_digits ssc"
 ).split()
 
 
@@ -62,6 +62,17 @@ def test_every_page_says_paper_command_and_result():
 def test_braille(data_dir, tmp_path):
     results = quick(tmp_path / "run", "braille", "--data-dir", str(data_dir))
     assert results["test_accuracy"] > 0.3  # chance is 1 / 27
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize("unlabelled", ["class 0", "mask"])
+def test_qtdb(data_dir, tmp_path, unlabelled):
+    few = "--data-dir", str(data_dir), "--unlabelled", unlabelled, "--samples", "40", "--epochs", "2"
+    results = quick(tmp_path / "run", "qtdb", *few)
+    assert results["test"]["samples"] == (141 * 1300 if unlabelled == "class 0" else 164266)
+    both = json.loads((tmp_path / "run" / "labelled.json").read_text())
+    np.testing.assert_allclose(results["test_accuracy"], both["all" if unlabelled == "class 0" else "labelled"])
+    assert len(results["test"]["confusion"]) == 6 and 0 <= results["test"]["steps"]["segment_f1"] <= 1
 
 
 @pytest.mark.ci

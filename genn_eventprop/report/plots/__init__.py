@@ -5,6 +5,7 @@ from .compare import compare_runs
 from .confusion import confusion
 from .connections import connectivity, delays, kernels
 from .curves import learning_curves
+from .label_steps import label_steps
 from .layers import layers
 from .plane import disc, four_inputs, yin_yang_plane
 from .predictions import in_units, predictions
@@ -24,6 +25,7 @@ __all__ = [
     "kernels",
     "layers",
     "learning_curves",
+    "label_steps",
     "predictions",
     "save",
     "spike_counts",

@@ -6,11 +6,15 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...data import Events
+from ...data.inputs import DataSet
+from ...training.evaluator import Evaluation
 from ...training.metrics import confusion_matrix
 from ...training.recording import record_trial
 from .activity import spike_histograms
 from .confusion import confusion
 from .curves import learning_curves
+from .label_steps import label_steps
 from .predictions import in_units, predictions
 from .raster import trial
 from .style import save
@@ -18,6 +22,8 @@ from .style import save
 if TYPE_CHECKING:
     from ...experiment import Experiment
 
+RECORDINGS = 3
+"""With a label at each step: test recordings that are drawn."""
 COUNTED = 1000
 """Test samples at most, for confusion and spike counts."""
 
@@ -37,6 +43,9 @@ def standard(experiment: Experiment, folder: Path, target: float | None = None) 
         return
     with trainer.best_weights():
         result = trainer.evaluate(test[:COUNTED])
+        if result.labels.ndim == 2:  # a label at each step
+            _of_steps(experiment, test, result, folder)
+            return
         predicted = None if math.isnan(result.accuracy) else int(result.predictions[0])
         figure = trial(record_trial(trainer, test, 0), experiment.class_names, prediction=predicted)
         save(figure, folder / "trial.png")
@@ -48,3 +57,14 @@ def standard(experiment: Experiment, folder: Path, target: float | None = None) 
             pair = in_units(trainer.target_scale, test[:COUNTED], result)
             save(predictions(*pair, names, "Test set"), folder / "predictions.png")
         save(spike_histograms(trainer.spike_counts(test[:COUNTED])), folder / "spikes.png")
+
+
+def _of_steps(experiment: Experiment, test: DataSet, result: Evaluation, folder: Path) -> None:
+    """The first recordings with their labels, confusion of steps, spike counts."""
+    trainer, names, few = experiment.trainer, list(experiment.class_names), slice(RECORDINGS)
+    drawn = test[few] if isinstance(test, Events) else None
+    parts = (result.labels[few], result.predictions[few], result.scores[few])
+    save(label_steps(drawn, *parts, trainer.plan.dt, names, "Test set"), folder / "labels.png")
+    matrix = confusion_matrix(result.labels.ravel(), result.predictions.ravel(), result.scores.shape[-1])
+    save(confusion(matrix, names, "Test set, steps"), folder / "confusion.png")
+    save(spike_histograms(trainer.spike_counts(test[:COUNTED])), folder / "spikes.png")

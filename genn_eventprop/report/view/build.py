@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ...data import Events
 from ...data.inputs import DataSet, load_data
+from ...data.label_steps import segments
 from ...deploy.trained import TrainedModel, load
 from ...errors import SettingError
+from ...losses.label_steps import LabelSteps
 from ...runs.checkpoint import load_checkpoint
 from ...runs.run_folder import FIRST, MODEL, SAMPLES, RunFolder
 from ...runs.weights import read_weights
@@ -18,7 +21,8 @@ from ...training.accounting import describe_costs
 from ...training.compared import in_words
 from ...training.diagnosis import from_results
 from ...training.recording import Trial, record_trial
-from ..page import Block, Folded, Grid, Heading, Interactive, Items, Text, write_html
+from ..page import Block, Folded, Grid, Heading, Interactive, Items, Picture, Text, write_html
+from ..plots.label_steps import label_steps
 from ..plots.raster import observed
 from .figures import curves, neurons_drawn, script, trial, weights
 
@@ -111,6 +115,9 @@ def _trials(run: Path, samples: Sequence[int], checkpoint: str, engine: str | No
     for index in samples or _of_classes(events):
         if not 0 <= index < len(events):
             raise SettingError(f"--samples {index}: the folder has {len(events)} samples, 0 to {len(events) - 1}")
+        if isinstance(model.plan.loss.outer, LabelSteps):
+            blocks += _labels_of(model, events, index, names)
+            continue
         record = record_trial(model, events, index)
         caption = (
             f"Sample {index}: {_classes_of(model, events, index, names)}. Rasters, V and its adjoint of some neurons, "
@@ -122,6 +129,23 @@ def _trials(run: Path, samples: Sequence[int], checkpoint: str, engine: str | No
             Folded(f"Numbers of sample {index}", _trial_table(record, names, caption)),
         ]
     return blocks
+
+
+def _labels_of(model: TrainedModel, events: DataSet, index: int, names: Sequence[str]) -> list[Block]:
+    """Picture and table of a recording with a label at each step."""
+    result, dt = model.evaluate(events[index], prepared=True), model.plan.dt
+    drawn = events[index] if isinstance(events, Events) else None
+    figure = label_steps(drawn, result.labels, result.predictions, result.scores, dt, names)
+    true, said = result.labels[0], result.predictions[0]
+    there = true >= 0
+    right = f"{100 * (true == said)[there].mean():.2f} % of labelled steps right" if there.any() else "no labels"
+    caption = f"Sample {index}: input, true and predicted labels, softmax of the outputs; {right}."
+    rows = [
+        [f"{a * dt:g}", f"{b * dt:g}", names[c], f"{100 * (said[a:b] == c).mean():.1f}"] for a, b, c in segments(true)
+    ]
+    table = Grid(f"True segments of sample {index}.", ("from (ms)", "to (ms)", "class", "steps right (%)"), rows)
+    picture = Picture(f"labels{index}", figure, caption)
+    return [Heading(f"Sample {index}", 3), picture, Folded(f"Segments of sample {index}", table)]
 
 
 def _steps(model: TrainedModel) -> str:
