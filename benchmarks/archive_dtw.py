@@ -17,7 +17,6 @@ import statistics
 from pathlib import Path
 
 import numpy as np
-from aeon.classification.distance_based import KNeighborsTimeSeriesClassifier
 from defaults import ROWS
 from result_file import add_row
 
@@ -36,6 +35,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("GENN_EVENTPROP_DATA", "../shared/data")))
     parser.add_argument("--write", type=Path)
     asked = parser.parse_args()
+    from aeon.classification.distance_based import KNeighborsTimeSeriesClassifier  # --help works without it
+
     out = Path(__file__).parent / "results" / "archive_dtw.json"
     warped = json.loads(out.read_text()) if out.exists() else {}
     numbers = json.loads((Path(__file__).parents[1] / "docs/numbers/defaults.json").read_text())["rows"]

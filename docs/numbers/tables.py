@@ -7,8 +7,9 @@ A result file is written by the commands that its rows name (`benchmarks/result_
 `<!-- numbers: NAME -->` and `<!-- end of numbers -->` of a page. quantities.toml has patterns of sentences that say one
 quantity: where they match, in any page, all numbers have to be the same, and that of the result file if it names one.
 
-Any other number of a page that has a unit of a measurement (`MEASURED`), outside of code and of what a script writes,
-has its source in sources.toml: a result file, a command, or that it was not measured here. One without is an error.
+Any other number of a page that has a unit of a measurement or counts what was run (`MEASURED`), outside of code and
+of what a script writes, has its source in sources.toml: a result file, a command, or that it was not
+measured here. One without is an error.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ ROOT = Path(__file__).resolve().parents[2]
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 ONE = r"\d[\d,]*(?:\.\d+)?(?:e-?\d+)?"
 UNIT = r"%|[smh]|min|minutes?|hours?|seconds|days?|[kMG]i?B|times|[nu]s|degrees|of \d+|of the time|ms (?:a|per) \w+"
-# "97 %", "1.2 to 1.5 times", "98.77 +- 0.06", "3 of 5"; "1 ms" is a setting, "1 ms a step" a measurement
+COUNTED = r"(?:[a-z]+ )?(?:networks|structures|trials|runs|cells|tests|faults|messages)"
+# "97 %", "361 networks", "1.2 to 1.5 times", "9.77 +- 0.06", "3 of 5"; "1 ms" is a setting, "1 ms a step" a measurement
 MEASURED = re.compile(
     rf"(?<![\w.,-])(?<!- )(?:{ONE}(?: %)?(?:,? and |, | to | or ))*"
-    rf"(?:{ONE}(?: \+- {ONE})? (?:{UNIT})(?![\w-])|{ONE} \+- {ONE})"
+    rf"(?:{ONE}(?: \+- {ONE})? (?:{UNIT}|{COUNTED})(?![\w-])|{ONE} \+- {ONE})"
 )
 NOT_MEASURED = ("set", "published", "shown")
 # code, and what a script has written between its marks

@@ -12,6 +12,7 @@ import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -19,6 +20,7 @@ import tyro
 
 from ..errors import UsageError, suggest
 from ..output import say
+from ..renamed import options as renamed
 
 NOTHING = re.compile(r"\s*\(default:\s*(None|'')?\)")
 """Defaults that the help omits: the text of the option says what happens without it."""
@@ -49,7 +51,7 @@ def parse(what: Any, arguments: Sequence[str], program: str, **settings: Any) ->
     Raises:
         UsageError: an option that is unknown, a value that cannot be read, something missing, or a word too many.
     """
-    later = what
+    later, arguments = what, renamed(program, arguments)
     if not isinstance(what, type):
         # a function is called once tyro is done, whose output is held back here; tyro would describe the partial
         later = functools.wraps(what)(functools.partial(functools.partial, what))
@@ -65,7 +67,8 @@ def parse(what: Any, arguments: Sequence[str], program: str, **settings: Any) ->
             made, rest = read(args=list(arguments))
     except SystemExit as stop:
         if not stop.code:
-            print(fitted(printed.getvalue(), min(shutil.get_terminal_size().columns, WIDEST)), end="")
+            shown = printed.getvalue()
+            print(fitted(shown + where_documents_are(shown), min(shutil.get_terminal_size().columns, WIDEST)), end="")
             raise
     else:
         if not rest:
@@ -74,6 +77,18 @@ def parse(what: Any, arguments: Sequence[str], program: str, **settings: Any) ->
         read(args=["--help"])
     mistake = _mistake(arguments, rest, complaint.getvalue(), _entries(text.getvalue()))
     raise UsageError(f"{mistake}; see {program} --help")
+
+
+def where_documents_are(text: str) -> str:
+    """A last line of help that names documents, which an installed package does not have; "" of any other."""
+    if "docs/" not in text:
+        return ""
+    with suppress(PackageNotFoundError):
+        for entry in metadata("genn_eventprop").get_all("Project-URL", []):
+            name, _, address = entry.partition(", ")
+            if name == "Repository":
+                return f"\nThe documents are at {address}/tree/main/docs.\n"
+    return "\nThe folder docs is part of the source archive and of the repository.\n"
 
 
 def show_usage(text: str, arguments: Sequence[str]) -> NoReturn:

@@ -29,7 +29,6 @@ def show(
     target: str = "",
     dtype: Literal["float32", "float64"] = "float32",
     spike_times: Literal["grid", "exact"] = "grid",
-    dialect: Literal["genn", "cpp"] = "genn",
 ) -> None:
     """Print equations and generated code of a model, page or run: show lif --target native.
 
@@ -39,19 +38,19 @@ def show(
     Args:
         what: Name of an installed model or experiment, my_neuron.py:MyNeuron, my_page.py, or a run folder.
         target: native, c99, cuda or genn: print all text that this engine compiles. A model stands in a small network:
-            input, the model connected to itself, output.
+            input, the model connected to itself, output. cpp, of a model: print equations and the snippets of native;
+            without a target, the snippets are the strings that the genn engine passes to pygenn.
         dtype: Number type of the program, with --target.
         spike_times: Spike times of a model's program, with --target native; a page and a run folder have their own.
-        dialect: For a model: genn prints the strings that the genn engine passes to pygenn, cpp the snippets of native.
     """
     # a file without a name in it, as in my_page.py, is a page: a model is my_neuron.py:MyNeuron
     model = None if _is_page_or_run(what) else find_model(what)
     plan = example_plan(model, spike_times) if model is not None else _plan_of(what)
-    if target:
+    if target and not (target == "cpp" and model is not None):
         for title, code in program_text(plan, target, dtype):
             print(f"// {title}\n{code.rstrip()}\n")
     elif model is not None:
-        show_model(model, dialect)
+        show_model(model, target or "genn")
     else:
         print(describe_network(plan))
 

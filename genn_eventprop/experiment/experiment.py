@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
+import os
 import pkgutil
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -281,10 +282,13 @@ def load_experiment(source: str | Path) -> ExperimentFile:
     if ".py:" in text:
         raise UsageError(f"{text} names a model; an experiment trains it: yin_yang --neuron {text}, or any other")
     if text not in experiment_names():
-        if Path(text).suffix or len(Path(text).parts) > 1:
+        if Path(text).suffix or len(Path(text).parts) > 1 or text.endswith(os.sep):
             what = "nothing that can be trained on" if Path(text).exists() else "no such file or folder"
             raise UsageError(f"{text}: {what}; an experiment is a name, such as yin_yang, or a .py file")
-        raise UsageError(f"unknown experiment {text!r} ({suggest(text, experiment_names())}); or give a .py file")
+        raise UsageError(
+            f"unknown experiment {text!r} ({suggest(text, experiment_names())}); or give a .py file, "
+            "or a file or folder of data: there is none of this name here"
+        )
     return _from_module(importlib.import_module(f"{PACKAGE}.{text}"), text, text)
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from email.message import Message
 from pathlib import Path
 
 import numpy as np
@@ -222,6 +223,8 @@ def test_help_lists_options_with_defaults(tiny, capsys, monkeypatch):
         ),
         (["train", "yin_yan"], 2, "unknown experiment 'yin_yan' (did you mean 'yin_yang'?"),
         (["train", "--quick", "yin_yang"], 2, "name the experiment before its options"),
+        (["train", "recordings/"], 2, "recordings/: no such file or folder; an experiment is a name"),
+        (["train", "recordings"], 2, "or a file or folder of data: there is none of this name here"),
         (["train", "absent.py"], 1, "there is no experiment file"),
         (["train", "absent.npz"], 2, "absent.npz: no such file or folder"),
         (["train", "{tiny}", "--epoch", "3"], 2, "--epochs"),
@@ -320,6 +323,21 @@ def test_interrupting_and_failing_are_not_success(tiny, monkeypatch, capsys):
     assert "No space left on device" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("arguments", [["evaluate"], ["train", "yin_yang"]])
+def test_help_that_names_documents_says_where_they_are(arguments, capsys, monkeypatch):
+    """An installed package does not have them."""
+    from genn_eventprop.cli import options
+
+    assert main([*arguments, "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert "docs/" in printed and printed.endswith("docs is part of the source archive and of the repository.\n")
+    about = Message()
+    about["Project-URL"] = "Repository, https://example.org/us"
+    monkeypatch.setattr(options, "metadata", lambda name: about)
+    assert main([*arguments, "--help"]) == 0
+    assert "\nThe documents are at https://example.org/us/tree/main/docs.\n" in capsys.readouterr().out
+
+
 def test_show_prints_equations_and_snippets(capsys, tmp_path):
     assert main(["show", "lif"]) == 0
     text = capsys.readouterr().out
@@ -332,7 +350,7 @@ def test_show_prints_equations_and_snippets(capsys, tmp_path):
         "lambda_V",
     ):
         assert part in text
-    assert main(["show", "lif", "--dialect", "cpp"]) == 0
+    assert main(["show", "lif", "--target", "cpp"]) == 0
     text = capsys.readouterr().out
     assert "scalar" in text and "adjoint_jump_code" in text
     own = tmp_path / "mine.py"

@@ -86,6 +86,11 @@ def test_choices_and_remedies(page, tmp_path, monkeypatch, capsys):
     if page == "silent_and_exploding":
         said = capsys.readouterr().out
         assert "Activity(spikes_per_neuron=0.0, silent=50, runaway=0)" in said
+        # without births nothing changes, with them the layer wakes up: see the comment of the page
+        silent, awake = (
+            [float(n) for n in line[1:-1].split(", ")] for line in said.splitlines() if line.startswith("[0.0, ")
+        )
+        assert silent == [0.0] * 5 and awake[0] == 0.0 and awake[-1] > 0.2
         assert names["weak"].evaluate(names["events"]).activity["hidden"].spikes_per_neuron > 1.8
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import genn_eventprop
 
 STAGES = (
-    "errors", "arguments", "choice", "home", "output", "atomic", "checksummed", "regular",
+    "errors", "arguments", "choice", "home", "output", "renamed", "atomic", "checksummed", "regular",
     "integer.profile", "integer.network", "integer.quantise", "integer.simulate", "integer.c_file",
     "modelling", "models", "adjoint", "losses", "regularisers", "plan", "optimisers", "program", "codegen",
     "toolchain", "integer.compiled", "integer",

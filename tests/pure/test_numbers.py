@@ -97,6 +97,7 @@ def test_which_numbers_are_measured(text, numbers):
 @pytest.mark.parametrize("said, complaint", [
     ("It reaches 97.31 %.", "where is '97.31 %' from"), ("| loss | 13.2 +- 2.1 |", "where is '13.2 +- 2.1' from"),
     ("A step takes\n7 ms a sample.", "where is '7 ms a sample' from"),
+    ("This held in 417 networks.", "where is '417 networks' from"),
 ])  # fmt: skip
 def test_a_number_without_a_source_is_found(place, said, complaint):
     page = place / "docs" / "data.md"

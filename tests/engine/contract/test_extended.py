@@ -12,6 +12,7 @@ from genn_eventprop.losses.kinds import READOUTS
 from genn_eventprop.losses.sums import SUMS
 from genn_eventprop.modelling import connectivity
 from support.diffs import ROOT, copy_of_the_package, diffs, install
+from support.guides import blocks
 
 THERE = {
     "readout": lambda: "last_spikes" in READOUTS,
@@ -40,6 +41,20 @@ def test_the_diff_alone_is_enough(kind, changes, tmp_path):
         install(distribution, tmp_path)
     done = subprocess.run([sys.executable, str(script), kind], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.ci
+def test_the_page_as_it_is_pasted(tmp_path):
+    """Every check of the page, one after the other, in a package with all of its diffs."""
+    copy_of_the_package(tmp_path)
+    for changes in diffs(ROOT / "docs" / "extend.md"):
+        for change in changes:
+            change.apply(tmp_path)
+    install(tmp_path / "c99_threads", tmp_path)
+    # a method that stands alone is a part of a class
+    pasted = [b.text for b in blocks("docs/extend.md") if b.language == "python" and not b.text.startswith(" ")]
+    assert sum("check_network(" in text for text in pasted) == 3
+    run(tmp_path, "-c", "\n".join(pasted))
 
 
 def run(folder, *arguments):
