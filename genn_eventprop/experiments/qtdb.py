@@ -17,6 +17,7 @@ Source: Higuchi, Kairat, Bohte, Otte 2024, arXiv 2402.14603: balanced resonate-a
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -84,7 +85,7 @@ class BothAccuracies(Callback):
 
     test: Events
 
-    def end(self, trainer: Trainer, results: dict[str, Any]) -> None:
+    def end(self, trainer: Trainer, results: Mapping[str, Any]) -> None:
         """See `Callback`."""
         if trainer.folder is None:
             return

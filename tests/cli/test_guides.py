@@ -146,7 +146,7 @@ def test_fit(tmp_path, monkeypatch):
 # pages whose Python nothing else runs; after those of another page, where they go on with its names
 OTHERS = {
     "add_a_neuron": (), "connectivity": (), "device": (), "engines": (), "index": (), "infer": (),
-    "observed": ("engines",), "own_data": (), "long_recordings": (),
+    "label_each_step": (), "observed": ("engines",), "own_data": (), "long_recordings": (),
 }  # fmt: skip
 ELSEWHERE = {
     "api": "pure/test_api_reference", "extend": "engine/contract/test_extended", "jax": "training/test_jax_layer",

@@ -168,6 +168,7 @@ CALLS: dict[str, Callable[[], Call]] = {
     "MaxVoltageCrossEntropy": lambda: of(lo.MaxVoltageCrossEntropy, population=output()),
     "IntegratedVoltageCrossEntropy": lambda: of(lo.IntegratedVoltageCrossEntropy, population=output()),
     "PerStepCrossEntropy": lambda: of(lo.PerStepCrossEntropy, population=output()),
+    "StepLabelCrossEntropy": lambda: of(lo.StepLabelCrossEntropy, population=output()),
     "VoltageSquaredError": lambda: of(lo.VoltageSquaredError, population=output()),
     "SquaredError": lambda: of(lo.SquaredError, population=output()),
     "FirstSpikeCrossEntropy": lambda: of(lo.FirstSpikeCrossEntropy, population=spiking().populations[-1]),
